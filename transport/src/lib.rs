@@ -1,1 +1,11 @@
-//! Placeholder until the first module lands.
+//! Zero-copy request/reply between processes over one shared segment.
+//!
+//! A *host* owns a *segment*; *guests* attach to it, send requests as frames over rings of their
+//! own, and share payloads through a pool of variable-size slots. See `ARCHITECTURE.md`.
+
+pub mod error;
+pub mod format;
+pub mod layout;
+
+/// Names one attach of one guest: given out from 1, never used again over all lives of the host.
+pub type Serial = u32;

@@ -6,6 +6,7 @@
 pub mod error;
 pub mod format;
 pub mod layout;
+pub mod wire;
 
 /// Names one attach of one guest: given out from 1, never used again over all lives of the host.
 pub type Serial = u32;

@@ -1,1 +1,6 @@
-//! Placeholder until the first module lands.
+//! One copy of every KV-cache block, shared in place by every process on the machine.
+
+pub mod checksum;
+pub mod key;
+pub mod policy;
+pub mod size;

@@ -1,0 +1,68 @@
+//! First in, first out.
+
+use super::order::Order;
+use super::{OrderFault, Policy, PolicyKind};
+
+/// The block that was published first is the victim, however often it is used.
+#[derive(Debug)]
+pub struct Fifo {
+    order: Order,
+}
+
+impl Fifo {
+    /// An empty policy for slot ids from 1 to `slots_max`.
+    pub fn new(slots_max: u32) -> Fifo {
+        Fifo { order: Order::new(slots_max) }
+    }
+}
+
+// r[impl policy.fifo]
+impl Policy for Fifo {
+    fn kind(&self) -> PolicyKind {
+        PolicyKind::Fifo
+    }
+
+    fn insert(&mut self, slot: u32, class: u16) -> bool {
+        self.order.insert(slot, class)
+    }
+
+    fn touch(&mut self, slot: u32) -> bool {
+        self.order.holds(slot)
+    }
+
+    fn remove(&mut self, slot: u32) -> bool {
+        self.order.remove(slot)
+    }
+
+    fn pin(&mut self, slot: u32) -> bool {
+        self.order.pin(slot)
+    }
+
+    fn unpin(&mut self, slot: u32) -> bool {
+        self.order.unpin(slot)
+    }
+
+    fn victim(&self, class: Option<u16>) -> Option<u32> {
+        self.order.oldest(class)
+    }
+
+    fn victim_among(&self, slots: &[u32]) -> Option<u32> {
+        self.order.oldest_among(slots)
+    }
+
+    fn holds(&self, slot: u32) -> bool {
+        self.order.holds(slot)
+    }
+
+    fn count(&self) -> u32 {
+        self.order.count()
+    }
+
+    fn pinned_count(&self) -> u32 {
+        self.order.pinned_count()
+    }
+
+    fn audit(&self) -> Result<(), OrderFault> {
+        self.order.audit()
+    }
+}

@@ -1,0 +1,68 @@
+//! Least recently used, exact.
+
+use super::order::Order;
+use super::{OrderFault, Policy, PolicyKind};
+
+/// The block that was not used for longest is the victim. Exact: no sampling, no second chance.
+#[derive(Debug)]
+pub struct Lru {
+    order: Order,
+}
+
+impl Lru {
+    /// An empty policy for slot ids from 1 to `slots_max`.
+    pub fn new(slots_max: u32) -> Lru {
+        Lru { order: Order::new(slots_max) }
+    }
+}
+
+// r[impl policy.lru]
+impl Policy for Lru {
+    fn kind(&self) -> PolicyKind {
+        PolicyKind::Lru
+    }
+
+    fn insert(&mut self, slot: u32, class: u16) -> bool {
+        self.order.insert(slot, class)
+    }
+
+    fn touch(&mut self, slot: u32) -> bool {
+        self.order.renew(slot)
+    }
+
+    fn remove(&mut self, slot: u32) -> bool {
+        self.order.remove(slot)
+    }
+
+    fn pin(&mut self, slot: u32) -> bool {
+        self.order.pin(slot)
+    }
+
+    fn unpin(&mut self, slot: u32) -> bool {
+        self.order.unpin(slot)
+    }
+
+    fn victim(&self, class: Option<u16>) -> Option<u32> {
+        self.order.oldest(class)
+    }
+
+    fn victim_among(&self, slots: &[u32]) -> Option<u32> {
+        self.order.oldest_among(slots)
+    }
+
+    fn holds(&self, slot: u32) -> bool {
+        self.order.holds(slot)
+    }
+
+    fn count(&self) -> u32 {
+        self.order.count()
+    }
+
+    fn pinned_count(&self) -> u32 {
+        self.order.pinned_count()
+    }
+
+    fn audit(&self) -> Result<(), OrderFault> {
+        self.order.audit()
+    }
+}

@@ -1,1 +1,7 @@
-//! Placeholder until the first module lands.
+//! What the workspace's integration tests share: the source tree as data, the spec check and the
+//! tidy check. Each check is a plain function over [`tree::SourceFile`]s, so that its own tests can
+//! feed it every fault it must find.
+
+pub mod spec;
+pub mod tidy;
+pub mod tree;

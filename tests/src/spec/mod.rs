@@ -1,6 +1,6 @@
 //! The spec check: every rule of `spec/` is implemented somewhere and verified by a test.
 //!
-//! A rule is a line `r[area.rule] text` in a Markdown file of `spec/`, outside code fences. Code
+//! A rule is a paragraph `r[area.rule] text` in a Markdown file of `spec/`, outside code fences. Code
 //! names the rule it makes true in a comment `r[impl area.rule]` directly above the item; a test
 //! names the rule it would catch the breaking of in a comment `r[verify area.rule]` directly above
 //! the test function. Attributes, documentation and other such lines may stand between.
@@ -51,7 +51,7 @@ impl fmt::Display for Problem {
         match self {
             Self::MalformedRule { line } => write!(
                 f,
-                "not a rule: `{line}`; write `r[area.rule] text`, the id in lower case letters, \
+                "not a rule: `{line}`; write `r[area.rule]` and its text, the id in lower case letters, \
                  digits, `-` and `_`, with a dot after the area"
             ),
             Self::DuplicateRule { id, first } => {

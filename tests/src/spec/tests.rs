@@ -85,6 +85,18 @@ fn a_malformed_rule_is_found() {
 }
 
 #[test]
+fn a_rule_needs_text_on_its_line_or_the_next() {
+    let with_text = |next: &str| {
+        let files = [SourceFile::new("spec/ring.md", format!("r[ring.commit]\n{next}"))];
+        check(&files).rule_count
+    };
+    assert_eq!(with_text("A header is stored last."), 1);
+    for next in ["", "\nFar below.", "r[ring.read] The next.", "# Heading"] {
+        assert_eq!(with_text(next), usize::from(next.starts_with("r[")), "{next}");
+    }
+}
+
+#[test]
 fn a_code_fence_defines_nothing() {
     assert_eq!(findings(&["```", RULE, "```"], &[]), []);
 }

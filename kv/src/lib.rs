@@ -3,4 +3,5 @@
 pub mod checksum;
 pub mod key;
 pub mod policy;
+pub mod replay;
 pub mod size;

@@ -181,7 +181,7 @@ impl SlotWord {
     /// [`IllegalTransition`]: the slot is not uncarved.
     // r[impl slot.transitions]
     pub fn carve(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Uncarved], SlotState::Free)?;
+        self.require(&[SlotState::Uncarved], SlotState::Free)?;
         Ok(SlotWord { generation: self.generation.max(1), state: SlotState::Free, owner: 0 })
     }
 
@@ -190,7 +190,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not free.
     pub fn uncarve(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Free], SlotState::Uncarved)?;
+        self.require(&[SlotState::Free], SlotState::Uncarved)?;
         Ok(SlotWord { state: SlotState::Uncarved, ..self })
     }
 
@@ -199,7 +199,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not free, the serial is beyond [`SERIAL_MAX`].
     pub fn grant(self, serial: u32) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Free], SlotState::Granted)?;
+        self.require(&[SlotState::Free], SlotState::Granted)?;
         if serial > SERIAL_MAX {
             return Err(IllegalTransition::Serial { serial, serial_max: SERIAL_MAX });
         }
@@ -211,7 +211,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not granted.
     pub fn give_back(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Granted], SlotState::Free)?;
+        self.require(&[SlotState::Granted], SlotState::Free)?;
         Ok(self.freed())
     }
 
@@ -220,7 +220,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not granted.
     pub fn publish(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Granted], SlotState::Published)?;
+        self.require(&[SlotState::Granted], SlotState::Published)?;
         Ok(SlotWord { state: SlotState::Published, owner: 0, ..self })
     }
 
@@ -229,7 +229,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not published.
     pub fn retire(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Published], SlotState::Retired)?;
+        self.require(&[SlotState::Published], SlotState::Retired)?;
         Ok(SlotWord { state: SlotState::Retired, ..self })
     }
 
@@ -238,7 +238,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not retired.
     pub fn free(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Retired], SlotState::Free)?;
+        self.require(&[SlotState::Retired], SlotState::Free)?;
         Ok(self.freed())
     }
 
@@ -248,7 +248,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is neither granted nor retired.
     pub fn quarantine(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Granted, SlotState::Retired], SlotState::Quarantined)?;
+        self.require(&[SlotState::Granted, SlotState::Retired], SlotState::Quarantined)?;
         Ok(SlotWord { state: SlotState::Quarantined, ..self })
     }
 
@@ -257,7 +257,7 @@ impl SlotWord {
     /// # Errors
     /// [`IllegalTransition`]: the slot is not quarantined.
     pub fn release(self) -> Result<SlotWord, IllegalTransition> {
-        self.expect(&[SlotState::Quarantined], SlotState::Free)?;
+        self.require(&[SlotState::Quarantined], SlotState::Free)?;
         Ok(self.freed())
     }
 
@@ -268,7 +268,7 @@ impl SlotWord {
         SlotWord { generation, state: SlotState::Free, owner: 0 }
     }
 
-    fn expect(self, from: &[SlotState], wanted: SlotState) -> Result<(), IllegalTransition> {
+    fn require(self, from: &[SlotState], wanted: SlotState) -> Result<(), IllegalTransition> {
         if from.contains(&self.state) {
             Ok(())
         } else {

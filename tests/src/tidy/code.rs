@@ -35,8 +35,9 @@ pub(super) fn check(code: &Code, report: &mut impl FnMut(usize, String)) {
     }
 }
 
+/// One finding says it for the whole file.
 pub(super) fn check_unsafe(code: &Code, report: &mut impl FnMut(usize, String)) {
-    for (number, _, _) in code.lines().filter(|(_, line, _)| uses_unsafe(line)) {
+    if let Some((number, ..)) = code.lines().find(|(_, line, _)| uses_unsafe(line)) {
         let advice = "unsafe code outside the listed files; move it behind a safe interface of one \
                       of those, or add the file to the list in tests/tests/tidy.rs";
         report(number, advice.to_owned());

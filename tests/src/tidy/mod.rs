@@ -21,24 +21,15 @@ const README_LINES_MAX: usize = 100;
 /// One concept per file: what is longer has to say why.
 const FILE_LINES_MAX: usize = 500;
 
-/// A file that may do what others may not, and why.
-#[derive(Debug, Clone, Copy)]
-pub struct Exception {
-    /// Path relative to the root.
-    pub path: &'static str,
-    /// Why it may.
-    pub reason: &'static str,
-}
-
-/// The files that may do what others may not.
+/// The files that may do what others may not: paths relative to the root.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Exceptions<'a> {
     /// Files with unsafe code.
-    pub unsafe_code: &'a [Exception],
+    pub unsafe_code: &'a [&'a str],
     /// Files that allow a lint where it is a matter of the build whether it would fire.
-    pub allow: &'a [Exception],
+    pub allow: &'a [&'a str],
     /// Files with more than 500 lines.
-    pub long: &'a [Exception],
+    pub long: &'a [&'a str],
 }
 
 /// One thing that is not as it should be.
@@ -70,14 +61,16 @@ pub fn check(files: &[SourceFile], exceptions: Exceptions<'_>) -> Vec<Finding> {
         if file.path.ends_with(".rs") {
             let code = Code::new(file);
             code::check(&code, &mut report);
-            if !may(exceptions.unsafe_code, &file.path) {
+            if !exceptions.unsafe_code.contains(&file.path.as_str()) {
                 code::check_unsafe(&code, &mut report);
             }
-            if !may(exceptions.allow, &file.path) {
+            if !exceptions.allow.contains(&file.path.as_str()) {
                 code::check_allow(&code, &mut report);
             }
             names::check(&code, &mut report);
-            text::check_length(file, may(exceptions.long, &file.path), &mut report);
+            if !exceptions.long.contains(&file.path.as_str()) {
+                text::check_length(file, &mut report);
+            }
         }
     }
     findings.extend(stale(files, exceptions));
@@ -107,21 +100,17 @@ impl Code {
     }
 }
 
-fn may(exceptions: &[Exception], path: &str) -> bool {
-    exceptions.iter().any(|exception| exception.path == path)
-}
-
 /// Exceptions that nobody needs any more.
 fn stale(files: &[SourceFile], exceptions: Exceptions<'_>) -> Vec<Finding> {
     let needs_unsafe = |file: &SourceFile| code::uses_unsafe(&scrub::scrub(&file.text));
     let allows = |file: &SourceFile| code::allows_lint(&scrub::scrub(&file.text));
     let is_long = |file: &SourceFile| file.text.lines().count() > FILE_LINES_MAX;
-    let find = |list: &[Exception], needed: &dyn Fn(&SourceFile) -> bool, name: &str| {
-        let unneeded = list.iter().filter(|exception| {
-            !files.iter().any(|file| file.path == exception.path && needed(file))
-        });
-        let findings = unneeded.map(|exception| Finding {
-            path: exception.path.to_owned(),
+    let find = |list: &[&str], needed: &dyn Fn(&SourceFile) -> bool, name: &str| {
+        let unneeded = list
+            .iter()
+            .filter(|path| !files.iter().any(|file| file.path == **path && needed(file)));
+        let findings = unneeded.map(|path| Finding {
+            path: (*path).to_owned(),
             line: 1,
             advice: format!("needs no place in the list of {name} any more; take it out"),
         });

@@ -36,13 +36,9 @@ pub(super) fn check(file: &SourceFile, report: &mut impl FnMut(usize, String)) {
     }
 }
 
-pub(super) fn check_length(
-    file: &SourceFile,
-    may_be_long: bool,
-    report: &mut impl FnMut(usize, String),
-) {
+pub(super) fn check_length(file: &SourceFile, report: &mut impl FnMut(usize, String)) {
     let line_count = file.text.lines().count();
-    if line_count > FILE_LINES_MAX && !may_be_long {
+    if line_count > FILE_LINES_MAX {
         let advice = format!(
             "{line_count} lines, at most {FILE_LINES_MAX}: one concept per file; split it, or add \
              it with a reason to the list in tests/tests/tidy.rs"

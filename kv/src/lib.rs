@@ -1,6 +1,16 @@
 //! One copy of every KV-cache block, shared in place by every process on the machine.
+//!
+//! # Happens-before edges
+//!
+//! | edge | from (Release) | to (Acquire) | what it carries |
+//! | --- | --- | --- | --- |
+//! | `index.create` | host: magic of the index | reader: magic | the header's fields |
+//! | `index.insert` | host: an entry or overflow bit | reader: the same word | what the host wrote about the slot; overflow bits before the entry that they lead to |
+//! | `index.mask` | host: a larger mask | reader: the mask | the buckets that it lets in |
 
 pub mod checksum;
+pub mod format;
+pub mod index;
 pub mod key;
 pub mod policy;
 pub mod replay;

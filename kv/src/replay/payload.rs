@@ -110,7 +110,7 @@ fn finish(start: u64) -> u64 {
 }
 
 /// A bijection that spreads every bit over the word (the finalizer of splitmix64).
-pub(super) fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(STEP);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,0 +1,300 @@
+//! The host's end of the index: the only one that changes it.
+
+use std::collections::HashSet;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+use onecopy_shm::error::RegionError;
+use onecopy_shm::{Region, Words};
+
+use super::{
+    BUCKETS_MIN, CreateIndexError, Entry, IndexReader, InsertError, OpenIndexError, bucket_at,
+    buckets_in, hash_key, probe, region_bytes, word_index,
+};
+use crate::format::{
+    BUCKET_ENTRIES, INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader, OVERFLOW_BIT, PROBE_BUCKETS_MAX,
+};
+use crate::key::Key;
+
+/// The index as its host has it. There is one at a time for a region; the segment's lock sees to it.
+#[derive(Debug)]
+pub struct IndexWriter {
+    words: Words,
+    mask: u64,
+    seed: u64,
+    count: u64,
+    /// How many entries pass by each bucket on the way from their home: at most 7 homes times 8.
+    passing: Vec<u8>,
+}
+
+/// What was put right when an index was taken over from an earlier life of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Repair {
+    /// Entries that stay.
+    pub kept: u64,
+    /// Entries that were erased: their slot does not hold a key that belongs there.
+    pub erased: u64,
+    /// Overflow bits that were set or cleared.
+    pub overflow_bits: u64,
+}
+
+impl IndexWriter {
+    /// Makes an empty index of `buckets` buckets in a zeroed region.
+    ///
+    /// # Errors
+    /// [`CreateIndexError`]: not a power of two, below [`BUCKETS_MIN`], more than fit the region.
+    // r[impl index.format]
+    pub fn create(
+        region: &Region,
+        buckets: u64,
+        seed: u64,
+    ) -> Result<IndexWriter, CreateIndexError> {
+        let max = buckets_in(region);
+        if !buckets.is_power_of_two() || buckets < BUCKETS_MIN || buckets > max {
+            let size_bytes = region.size_bytes();
+            return Err(CreateIndexError::Buckets { buckets, min: BUCKETS_MIN, max, size_bytes });
+        }
+        let store = |offset: usize, value, ordering| {
+            region.word(offset as u64).map(|word| word.store(value, ordering))
+        };
+        store(offset_of!(IndexHeader, format_version), INDEX_FORMAT_VERSION, Ordering::Relaxed)?;
+        store(offset_of!(IndexHeader, mask), buckets - 1, Ordering::Relaxed)?;
+        store(offset_of!(IndexHeader, buckets_max), max, Ordering::Relaxed)?;
+        store(offset_of!(IndexHeader, seed), seed, Ordering::Relaxed)?;
+        // edge: index.create; whoever sees the magic sees the fields.
+        store(offset_of!(IndexHeader, magic), INDEX_MAGIC, Ordering::Release)?;
+        Ok(IndexWriter::over(region, buckets - 1, max, seed)?)
+    }
+
+    /// Takes over the index that an earlier life of the host left, at whatever point that life ended.
+    /// `hash_of` tells the hash of the key that a slot holds, and nothing for a slot that is not
+    /// published. Entries that do not belong are erased and overflow bits put right; published slots
+    /// that have no entry are the caller's to find and insert.
+    ///
+    /// # Errors
+    /// [`OpenIndexError`]: no index, another format, numbers that contradict each other.
+    // r[impl index.takeover]
+    pub fn open(
+        region: &Region,
+        mut hash_of: impl FnMut(u32) -> Option<u64>,
+    ) -> Result<(IndexWriter, Repair), OpenIndexError> {
+        let reader = IndexReader::open(region)?;
+        let (mask, seed) = (reader.bucket_count().wrapping_sub(1), reader.seed());
+        let mut index = IndexWriter::over(region, mask, reader.buckets_max(), seed)?;
+        let repair = index.repair(&mut hash_of);
+        Ok((index, repair))
+    }
+
+    /// The hash of a key in this index.
+    pub fn hash(&self, key: &Key) -> u64 {
+        hash_key(key, self.seed)
+    }
+
+    /// Number of entries.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Number of buckets in use.
+    pub fn bucket_count(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// The slot of a key; `is_key` says of a candidate whether it has the key.
+    pub fn find(&self, hash: u64, is_key: impl FnMut(u32) -> bool) -> Option<u32> {
+        probe::find(|index| self.load(index), self.mask, hash, is_key)
+    }
+
+    /// Puts an entry in. That the key is not there yet is the caller's to know.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`] with the slots of which one has to go; nothing was changed.
+    // r[impl index.insert]
+    // r[impl index.full]
+    pub fn insert(&mut self, hash: u64, slot: u32) -> Result<(), InsertError> {
+        if slot == 0 {
+            return Err(InsertError::SlotZero);
+        }
+        let free = (0..PROBE_BUCKETS_MAX).find_map(|step| {
+            let bucket = bucket_at(hash, step, self.mask);
+            self.free_place(bucket).map(|place| (step, bucket, place))
+        });
+        let Some((steps, bucket, place)) = free else {
+            return Err(InsertError::Full { candidates: self.candidates(hash) });
+        };
+        // First the bits, then the entry: whoever may find it is led to it.
+        for step in 0..steps {
+            self.pass_by(bucket_at(hash, step, self.mask));
+        }
+        self.put(bucket, place, Entry::new(hash, slot));
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Takes the entry of a slot out. Whether it was there.
+    // r[impl index.remove]
+    pub fn remove(&mut self, hash: u64, slot: u32) -> bool {
+        let wanted = Entry::new(hash, slot);
+        let found = (0..PROBE_BUCKETS_MAX).find_map(|step| {
+            let bucket = bucket_at(hash, step, self.mask);
+            self.place_of(bucket, wanted).map(|place| (step, bucket, place))
+        });
+        let Some((steps, bucket, place)) = found.filter(|_| slot != 0) else { return false };
+        // First the entry, then the bits: what they lead to is not there any more.
+        self.put(bucket, place, Entry::EMPTY);
+        for step in 0..steps {
+            self.pass_no_more(bucket_at(hash, step, self.mask));
+        }
+        self.count -= 1;
+        true
+    }
+
+    /// Calls `each` with the slot of every entry.
+    pub fn for_each(&self, mut each: impl FnMut(u32)) {
+        self.for_each_entry(|_, _, entry| each(entry.slot()));
+    }
+
+    fn over(
+        region: &Region,
+        mask: u64,
+        buckets_max: u64,
+        seed: u64,
+    ) -> Result<IndexWriter, RegionError> {
+        // In bounds, since that many buckets fit the region.
+        let words = region_bytes(buckets_max).unwrap_or(u64::MAX) / size_of::<u64>() as u64;
+        let words = region.words(0, words)?;
+        let passing = vec![0; usize::try_from(mask + 1).unwrap_or(usize::MAX)];
+        Ok(IndexWriter { words, mask, seed, count: 0, passing })
+    }
+
+    fn repair(&mut self, hash_of: &mut impl FnMut(u32) -> Option<u64>) -> Repair {
+        let mut repair = Repair::default();
+        let mut entries = Vec::new();
+        self.for_each_entry(|bucket, place, entry| entries.push((bucket, place, entry)));
+        let mut seen = HashSet::new();
+        for (bucket, place, entry) in entries {
+            let hash =
+                hash_of(entry.slot()).filter(|&hash| Entry::new(hash, entry.slot()) == entry);
+            let steps =
+                hash.and_then(|hash| self.steps_to(hash, bucket).map(|steps| (hash, steps)));
+            match steps.filter(|_| seen.insert(entry.slot())) {
+                Some((hash, steps)) => {
+                    (0..steps)
+                        .for_each(|step| self.count_passing(bucket_at(hash, step, self.mask)));
+                    repair.kept += 1;
+                }
+                None => {
+                    self.put(bucket, place, Entry::EMPTY);
+                    repair.erased += 1;
+                }
+            }
+        }
+        for bucket in 0..=self.mask {
+            let word = self.load(word_index(bucket, 0));
+            let wanted = self.passing_by(bucket) > 0;
+            if (word & OVERFLOW_BIT != 0) != wanted {
+                self.set_overflow(bucket, wanted);
+                repair.overflow_bits += 1;
+            }
+        }
+        self.count = repair.kept;
+        repair
+    }
+
+    /// How far behind the home of a hash a bucket is, where it is one the key may be in.
+    pub(super) fn steps_to(&self, hash: u64, bucket: u64) -> Option<u64> {
+        let steps = bucket.wrapping_sub(hash) & self.mask;
+        (steps < PROBE_BUCKETS_MAX).then_some(steps)
+    }
+
+    /// Calls `each` with bucket, place and entry of everything that is not empty.
+    pub(super) fn for_each_entry(&self, mut each: impl FnMut(u64, u64, Entry)) {
+        for bucket in 0..=self.mask {
+            for place in 0..BUCKET_ENTRIES {
+                let entry = self.entry(bucket, place);
+                if !entry.is_empty() {
+                    each(bucket, place, entry);
+                }
+            }
+        }
+    }
+
+    pub(super) fn overflows(&self, bucket: u64) -> bool {
+        self.load(word_index(bucket, 0)) & OVERFLOW_BIT != 0
+    }
+
+    /// How many entries pass by a bucket, as counted.
+    pub(super) fn passing_by(&self, bucket: u64) -> u8 {
+        self.passing.get(bucket as usize).copied().unwrap_or(0)
+    }
+
+    fn candidates(&self, hash: u64) -> Vec<u32> {
+        let buckets = (0..PROBE_BUCKETS_MAX).map(|step| bucket_at(hash, step, self.mask));
+        buckets
+            .flat_map(|bucket| (0..BUCKET_ENTRIES).map(move |place| (bucket, place)))
+            .map(|(bucket, place)| self.entry(bucket, place).slot())
+            .collect()
+    }
+
+    fn free_place(&self, bucket: u64) -> Option<u64> {
+        (0..BUCKET_ENTRIES).find(|&place| self.entry(bucket, place).is_empty())
+    }
+
+    fn place_of(&self, bucket: u64, wanted: Entry) -> Option<u64> {
+        (0..BUCKET_ENTRIES).find(|&place| self.entry(bucket, place) == wanted)
+    }
+
+    fn entry(&self, bucket: u64, place: u64) -> Entry {
+        Entry::from_word(self.load(word_index(bucket, place)))
+    }
+
+    /// Writes an entry and leaves the bucket's overflow bit as it is.
+    fn put(&mut self, bucket: u64, place: u64, entry: Entry) {
+        let index = word_index(bucket, place);
+        let kept = if place == 0 { self.load(index) & OVERFLOW_BIT } else { 0 };
+        self.store(index, entry.0 | kept);
+    }
+
+    // r[impl index.overflow]
+    fn pass_by(&mut self, bucket: u64) {
+        self.count_passing(bucket);
+        if !self.overflows(bucket) {
+            self.set_overflow(bucket, true);
+        }
+    }
+
+    fn count_passing(&mut self, bucket: u64) {
+        if let Some(passing) = self.passing.get_mut(bucket as usize) {
+            *passing = passing.saturating_add(1);
+        }
+    }
+
+    fn pass_no_more(&mut self, bucket: u64) {
+        let Some(passing) = self.passing.get_mut(bucket as usize) else { return };
+        *passing = passing.saturating_sub(1);
+        if *passing == 0 {
+            self.set_overflow(bucket, false);
+        }
+    }
+
+    fn set_overflow(&mut self, bucket: u64, wanted: bool) {
+        let index = word_index(bucket, 0);
+        let word = self.load(index) & !OVERFLOW_BIT;
+        self.store(index, if wanted { word | OVERFLOW_BIT } else { word });
+    }
+
+    /// A word of the region. Indexes come from masked buckets and places below eight, for which the
+    /// array was checked to be large enough; a word outside would read as empty.
+    fn load(&self, index: u64) -> u64 {
+        // No edge: this process wrote it.
+        self.words.load(index, Ordering::Relaxed).unwrap_or(0)
+    }
+
+    /// Stores a word; its index is as good as in `load`.
+    fn store(&mut self, index: u64, word: u64) {
+        // edge: index.insert; what was written about the slot before is seen by whoever loads the
+        // entry. Also keeps overflow bit and entry in their order.
+        let stored = self.words.store(index, word, Ordering::Release);
+        debug_assert!(stored.is_ok(), "{stored:?}");
+    }
+}

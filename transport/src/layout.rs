@@ -127,6 +127,9 @@ pub struct ControlLayout {
 }
 
 impl ControlLayout {
+    /// Offset of the class table, which every geometry has in the same place, in bytes.
+    pub const CLASSES_OFFSET: u64 = TABLE_ALIGNMENT_BYTES;
+
     /// The layout for a checked geometry.
     pub fn new(geometry: &Geometry) -> ControlLayout {
         let mut end = size_of::<SegmentHeader>() as u64;
@@ -171,6 +174,8 @@ impl ControlLayout {
         self.slots
     }
 }
+
+const _: () = assert!(size_of::<SegmentHeader>() as u64 <= ControlLayout::CLASSES_OFFSET);
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,70 @@
+//! Unpublishing, and reuse once nobody reads any more.
+//!
+//! A reader stores its lease, fences, and looks at the slot's word; [`VarSlotPool::retire`] stores
+//! `Retired`, [`VarSlotPool::reclaim`] fences and looks at the leases. Of the two looks at least
+//! one sees the other's store: either the reader finds the slot retired and lets go, or the host
+//! finds the lease and waits. One fence and one look serve all that was retired before.
+
+use super::carve::legal;
+use super::error::SlotError;
+use super::{SlotRef, VarSlotPool};
+use onecopy_shm::SlotState;
+use std::sync::atomic::{Ordering, fence};
+
+/// Is told of every lease that a look meets.
+pub type LeaseVisitor<'a> = dyn FnMut(SlotRef) + 'a;
+
+/// Marks of the look through the leases, in a link that retired slots do not need.
+const UNSEEN: u32 = 0;
+const LEASED: u32 = 1;
+
+impl VarSlotPool {
+    /// Unpublishes a slot: from now on nobody new can read it. It waits in limbo for its last
+    /// lease.
+    ///
+    /// # Errors
+    /// [`SlotError`]: no such slot, another generation, not published.
+    pub fn retire(&mut self, slot: SlotRef) -> Result<(), SlotError> {
+        let word = self.check(slot, SlotState::Published)?;
+        // edge: lease.reuse (with the fence in `reclaim`)
+        self.change(slot.slot, legal(word.retire(), word));
+        self.slots[slot.slot].previous = UNSEEN;
+        self.limbo.push(slot.slot);
+        Ok(())
+    }
+
+    /// Looks once through the leases and frees all slots in limbo that nobody leases. Returns how
+    /// many were freed.
+    ///
+    /// `scan` calls the function it is given for every lease of every peer whose leases count; what
+    /// the leases name is not believed. It is not called when nothing waits. The cost is that of
+    /// the leases and of the limbo, not of the pool.
+    pub fn reclaim(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> u32 {
+        if self.limbo.is_empty() {
+            return 0;
+        }
+        // edge: lease.reuse
+        fence(Ordering::SeqCst);
+        scan(&mut |leased| {
+            if let Some(entry) = self.slots.get_mut(leased.slot)
+                && entry.word.state() == SlotState::Retired
+                && entry.word.generation() == leased.generation
+            {
+                entry.previous = LEASED;
+            }
+        });
+        let before = self.limbo.len();
+        let mut limbo = std::mem::take(&mut self.limbo);
+        limbo.retain(|&slot| {
+            let leased = std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED;
+            if !leased {
+                let word = self.slots[slot].word;
+                self.change(slot, legal(word.free(), word));
+                self.put_free(slot);
+            }
+            leased
+        });
+        self.limbo = limbo;
+        (before - self.limbo.len()) as u32
+    }
+}

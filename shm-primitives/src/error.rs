@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::mapping::Access;
-use crate::slot::SlotState;
+use crate::slot::{SlotRef, SlotState};
 
 /// Why memory could not be mapped or allocated.
 #[derive(Debug, thiserror::Error)]
@@ -228,5 +228,74 @@ pub enum IllegalTransition {
         serial: u32,
         /// The largest that fits.
         serial_max: u32,
+    },
+}
+
+/// Why a lease table could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseTableError {
+    /// The capacity is 0 or no whole number of cache lines.
+    #[error("a lease table has a multiple of {multiple} cells and at least one, not {capacity}")]
+    Capacity {
+        /// Cells asked for.
+        capacity: u32,
+        /// What the capacity has to be a multiple of.
+        multiple: u32,
+    },
+    /// The region ends before the table does.
+    #[error("a lease table of {capacity} cells needs {needed_bytes} bytes, not {size_bytes}")]
+    TooSmall {
+        /// Cells asked for.
+        capacity: u32,
+        /// Bytes of such a table.
+        needed_bytes: u64,
+        /// Bytes of the region.
+        size_bytes: u64,
+    },
+    /// Leases were already stored in this table.
+    #[error("the lease table has been used up to cell {high_water}, a fresh one is needed")]
+    NotFresh {
+        /// The mark found.
+        high_water: u64,
+    },
+    /// The region does not begin at a cache line, or is read-only.
+    #[error("the lease table cannot be viewed: {0}")]
+    Region(#[from] RegionError),
+    /// The process could not be marked, so a forked child could not be told apart.
+    #[error(transparent)]
+    ForkGuard(#[from] ForkGuardError),
+}
+
+/// No cell is left for the thread that asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("all of the {capacity} leases that this table holds are taken")]
+pub struct LeasesFull {
+    /// Cells in the table.
+    pub capacity: u32,
+}
+
+/// Why a slot could not be leased for reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// No cell is left.
+    #[error(transparent)]
+    Full(#[from] LeasesFull),
+    /// The slot is in another state, or another block is published in it.
+    #[error("{slot} is not published, its state word is {bits:#018x}")]
+    NotPublished {
+        /// What was to be leased.
+        slot: SlotRef,
+        /// The state word found.
+        bits: u64,
+    },
+    /// The host no longer looks at the leases of this guest.
+    #[error("this guest was cut off: attached is {attached}, not {attached_value}")]
+    CutOff {
+        /// The word found.
+        attached: u64,
+        /// The word of a guest that is attached.
+        attached_value: u64,
     },
 }

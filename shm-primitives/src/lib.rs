@@ -3,7 +3,9 @@
 pub mod doorbell;
 pub mod error;
 pub mod fork;
+mod format;
 pub mod frame;
+pub mod lease;
 pub mod mapping;
 pub mod region;
 pub mod ring;
@@ -16,9 +18,13 @@ pub use doorbell::{
     FUTEX_DOORBELL_BYTES, FutexSleeper, FutexWaitError, FutexWaker, Sleeper, Waker,
 };
 pub use fork::ForkGuard;
+pub use format::LEASE_CELLS_PER_LINE;
 pub use frame::{
     FRAME_HEADER_BYTES, FRAME_KIND_MAX, FRAME_LENGTH_LIMIT, FrameFieldError, FrameHeader,
     HeaderWordError, REQUEST_ID_MAX,
+};
+pub use lease::{
+    LEASES_MAX, LeaseCell, LeaseScan, LeaseTable, fence_before_scan, lease_table_bytes,
 };
 pub use mapping::{Access, Mapping};
 pub use region::{ReadWord, ReadWords, Region, Word, Words};

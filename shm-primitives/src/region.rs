@@ -375,6 +375,12 @@ impl Words {
         Ok(())
     }
 
+    /// The same words, to load only.
+    #[must_use]
+    pub fn reader(&self) -> ReadWords {
+        ReadWords { place: self.place.clone(), count: self.count }
+    }
+
     #[inline]
     fn atomic(&self, index: u64) -> Result<&AtomicU64, IndexOutOfRange> {
         check_index(index, self.count)?;

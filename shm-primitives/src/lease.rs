@@ -1,0 +1,186 @@
+//! Leases: which slots a guest process is reading, in a table that it alone writes and the host
+//! looks through before it reuses a slot.
+//!
+//! These are hazard pointers across processes. A reader and the host that wants to reuse a slot
+//! race like this, with a sequentially consistent fence on either side:
+//!
+//! ```text
+//! reader                          host
+//! store the lease                 store Retired
+//! fence (SeqCst)                  fence (SeqCst)
+//! load the slot's state           look through the leases
+//! ```
+//!
+//! One of the fences comes first. If it is the reader's, the host sees the lease and lets the slot
+//! wait. If it is the host's, the reader sees that the slot is not published and lets go. The same
+//! two outcomes hold for cutting a guest off, with the word `attached` in place of the state.
+//!
+//! A table is an array of cells, one word each, a cache line of them to a thread. A lease never
+//! moves to another cell.
+
+mod lines;
+mod scan;
+
+use crate::error::{LeaseError, LeaseTableError, LeasesFull};
+use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
+use crate::region::{ReadWord, Region};
+use crate::slot::{SlotRef, SlotWord};
+use crate::sync::{Ordering, fence};
+
+use lines::Lines;
+pub use scan::{LeaseScan, fence_before_scan};
+
+/// Cells of a lease table that is not made for a special purpose.
+pub const LEASES_MAX: u32 = 524_288;
+
+/// Bytes of a lease table of `capacity` cells, a whole number of cache lines.
+#[must_use]
+pub const fn lease_table_bytes(capacity: u32) -> u64 {
+    let lines = capacity.div_ceil(LEASE_CELLS_PER_LINE) as u64;
+    size_of::<LeaseTableHead>() as u64 + lines * LEASE_CELLS_PER_LINE as u64 * 8
+}
+
+/// The guest's side: the only writer of its table. Cheap to clone; clones are the same table, which
+/// lives as long as one of them.
+///
+/// Each thread takes whole cache lines of the table for itself, so that a lease touches no memory
+/// that another thread writes. It keeps a few of them for as long as it lives; more leases than fit
+/// there are its own as well, but their lines go back to the process when they are released. The
+/// lines of a thread that ends go back at once, also with leases in them, which then can be
+/// released by any other thread.
+///
+/// Not for use in a forked child, which does not have the memory (see [`crate::ForkGuard`]).
+#[derive(Debug, Clone)]
+pub struct LeaseTable {
+    lines: Lines,
+}
+
+/// A lease that was taken: where in the table it stands.
+///
+/// Nothing happens when it is dropped: the lease stays until [`LeaseTable::release`]. It may be
+/// released by another thread than the one that took it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[must_use = "a lease that is not released stays for ever"]
+pub struct LeaseCell {
+    index: u32,
+    /// Which table of this process.
+    table: u64,
+}
+
+impl LeaseTable {
+    /// Takes a fresh table of `capacity` cells (a multiple of [`LEASE_CELLS_PER_LINE`], not 0) at
+    /// the start of `region`.
+    ///
+    /// # Errors
+    /// [`LeaseTableError`]: capacity, a region that is too small or read-only, a table that was
+    /// used before.
+    // r[impl lease.table]
+    pub fn new(region: Region, capacity: u32) -> Result<LeaseTable, LeaseTableError> {
+        Ok(LeaseTable { lines: Lines::new(&region, capacity)? })
+    }
+
+    /// Cells in the table.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.lines.capacity()
+    }
+
+    /// Leases `slot`, before anything is known about it.
+    ///
+    /// When this returns, a host that retires the slot, or cuts this guest off, and then looks
+    /// through the table either sees the lease, or its store is seen by every load that the caller
+    /// makes from now on. So the caller has to check *afterwards* that the slot is published and
+    /// that it is attached; [`LeaseTable::lease_published`] does.
+    ///
+    /// # Errors
+    /// [`LeasesFull`]: no cell is left for this thread. Nothing has changed.
+    // r[impl lease.order]
+    #[inline]
+    pub fn lease(&self, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
+        let cell = self.lines.take(slot)?;
+        // edge: lease.check (reader's side) and, for a line used the first time, lease.high-water.
+        #[cfg(not(onecopy_mutant = "lease_fence_reader"))]
+        fence(Ordering::SeqCst);
+        #[cfg(onecopy_mutant = "lease_high_water_late")]
+        self.lines.raise_late(&cell);
+        Ok(cell)
+    }
+
+    /// Leases `slot` if it is published and this guest is attached: from then until the release
+    /// its bytes do not change and it is not reused.
+    ///
+    /// `state` is the slot's state word; `attached` is the host's word about this guest, which says
+    /// `attached_value` for as long as the host looks through the table on its behalf.
+    ///
+    /// # Errors
+    /// [`LeaseError`]: the slot is not published in this generation, the guest was cut off, no cell
+    /// is left. No lease is left behind.
+    // r[impl lease.published]
+    #[inline]
+    pub fn lease_published(
+        &self,
+        slot: SlotRef,
+        state: &ReadWord,
+        attached: &ReadWord,
+        attached_value: u64,
+    ) -> Result<LeaseCell, LeaseError> {
+        #[cfg(onecopy_mutant = "lease_check_first")]
+        check(slot, state, attached, attached_value)?;
+        let cell = self.lease(slot)?;
+        #[cfg(not(onecopy_mutant = "lease_check_first"))]
+        if let Err(refusal) = check(slot, state, attached, attached_value) {
+            self.release(cell);
+            return Err(refusal);
+        }
+        Ok(cell)
+    }
+
+    /// Ends a lease. The caller no longer touches the slot. A cell of another table is ignored.
+    // r[impl lease.release]
+    #[inline]
+    pub fn release(&self, cell: LeaseCell) {
+        self.lines.give_back(&cell);
+    }
+
+    /// Number of leases now: looks at every cell that was ever used.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        let mut count = 0;
+        self.scan().for_each(|_| count += 1);
+        count
+    }
+
+    /// The table as the host sees it, for this process to list its own leases.
+    #[must_use]
+    pub fn scan(&self) -> LeaseScan {
+        self.lines.scan()
+    }
+}
+
+/// What a reader looks at once its lease stands.
+#[inline]
+fn check(
+    slot: SlotRef,
+    state: &ReadWord,
+    attached: &ReadWord,
+    attached_value: u64,
+) -> Result<(), LeaseError> {
+    // edge: slot.publish: what the writer stored before it published is visible from here on.
+    let bits = state.load(Ordering::Acquire);
+    if bits != SlotWord::published(slot.generation).bits() {
+        return Err(LeaseError::NotPublished { slot, bits });
+    }
+    // Relaxed: the value alone counts; that it is not too old is the fences' work (lease.cut-off).
+    let attached = attached.load(Ordering::Relaxed);
+    if cfg!(not(onecopy_mutant = "lease_attached_unchecked")) && attached != attached_value {
+        return Err(LeaseError::CutOff { attached, attached_value });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -1,0 +1,389 @@
+//! Which thread may store leases into which cache line of the table. All of it is private to the
+//! process, save the cells and the high-water mark themselves.
+//!
+//! A line is *owned* by one thread, which alone stores leases in it; or *full*: nobody's, and no
+//! cell of it was free when its owner parted with it; or *pooled*: nobody's, with a free cell. The
+//! cells say which of them are free: 0. Any thread may turn a lease into 0, its own line or not;
+//! whoever finds that the line was full puts it into the pool.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::AtomicU64 as TableCounter;
+use std::sync::{Arc, PoisonError, Weak};
+
+use super::{LeaseCell, LeaseScan, lease_table_bytes};
+use crate::error::{LeaseTableError, LeasesFull};
+use crate::fork::ForkGuard;
+use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
+use crate::region::{Region, Word, Words};
+use crate::slot::SlotRef;
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, fence};
+
+/// Lines that a thread keeps for itself. Beyond that it parts with one for each that it takes.
+const LINES_PER_THREAD: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// What a line is, see above. Lines that were never used are pooled by not being listed anywhere.
+const POOLED: u8 = 0;
+const OWNED: u8 = 1;
+const FULL: u8 = 2;
+
+/// The lines of one table.
+#[derive(Clone)]
+pub(super) struct Lines {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Tells tables of this process apart; never used again.
+    table: u64,
+    capacity: u32,
+    high_water: Word,
+    cells: Words,
+    /// One for each line. Changed under `pool` only.
+    states: Box<[AtomicU8]>,
+    pool: Mutex<Pool>,
+    process: ForkGuard,
+}
+
+struct Pool {
+    /// Lines with a free cell that no thread owns.
+    free: Vec<u32>,
+    /// The first line that was never used.
+    fresh: u32,
+}
+
+/// The lines of one table that this thread owns.
+struct Held {
+    table: u64,
+    shared: Weak<Shared>,
+    lines: [u32; LINES_PER_THREAD],
+    /// How many of `lines` there are.
+    count: usize,
+    /// Which of `lines` to look at first: the one that last had room.
+    current: usize,
+}
+
+#[cfg(not(loom))]
+std::thread_local! {
+    /// What this thread owns, of any number of tables.
+    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+}
+#[cfg(loom)]
+loom::thread_local! {
+    static HELD: RefCell<Vec<Held>> = RefCell::new(Vec::new());
+}
+
+/// Refuses a capacity that is no whole number of lines, or that the region has no room for.
+pub(super) fn check_capacity(region: &Region, capacity: u32) -> Result<(), LeaseTableError> {
+    if capacity == 0 || !capacity.is_multiple_of(LEASE_CELLS_PER_LINE) {
+        return Err(LeaseTableError::Capacity { capacity, multiple: LEASE_CELLS_PER_LINE });
+    }
+    let (needed_bytes, size_bytes) = (lease_table_bytes(capacity), region.size_bytes());
+    if size_bytes < needed_bytes {
+        return Err(LeaseTableError::TooSmall { capacity, needed_bytes, size_bytes });
+    }
+    Ok(())
+}
+
+impl Lines {
+    pub(super) fn new(region: &Region, capacity: u32) -> Result<Lines, LeaseTableError> {
+        /// Tables made so far in this process; not shared memory, so not the model checker's.
+        static TABLES: TableCounter = TableCounter::new(0);
+        check_capacity(region, capacity)?;
+        let high_water = region.word(0)?;
+        let used = high_water.load(Ordering::Relaxed);
+        if used != 0 {
+            return Err(LeaseTableError::NotFresh { high_water: used });
+        }
+        let lines = capacity / LEASE_CELLS_PER_LINE;
+        let shared = Shared {
+            table: TABLES.fetch_add(1, Ordering::Relaxed),
+            capacity,
+            high_water,
+            cells: region.words(size_of::<LeaseTableHead>() as u64, u64::from(capacity))?,
+            states: (0..lines).map(|_| AtomicU8::new(POOLED)).collect(),
+            pool: Mutex::new(Pool { free: Vec::new(), fresh: 0 }),
+            process: ForkGuard::new()?,
+        };
+        Ok(Lines { shared: Arc::new(shared) })
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.shared.capacity
+    }
+
+    pub(super) fn scan(&self) -> LeaseScan {
+        self.shared.scan()
+    }
+
+    /// Stores a lease of `slot` in a free cell of this thread.
+    #[inline]
+    pub(super) fn take(&self, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
+        let shared = &self.shared;
+        let taken = HELD.try_with(|held| {
+            let mut held = held.try_borrow_mut().ok()?;
+            let held = match held.iter_mut().position(|held| held.table == shared.table) {
+                Some(index) => held.get_mut(index)?,
+                None => self.enlist(&mut held)?,
+            };
+            Some(shared.take(held, slot))
+        });
+        match taken {
+            Ok(Some(outcome)) => outcome,
+            // The thread is ending, or interrupted itself: lines for this one lease.
+            Ok(None) | Err(_) => shared.take(&mut self.nothing_held(), slot),
+        }
+    }
+
+    /// Ends the lease in this cell.
+    // r[impl lease.release]
+    #[inline]
+    pub(super) fn give_back(&self, cell: &LeaseCell) {
+        let shared = &self.shared;
+        if cell.table != shared.table {
+            return;
+        }
+        // edge: lease.release: what the reader did with the slot comes before.
+        #[cfg(not(onecopy_mutant = "lease_release_relaxed"))]
+        const END: Ordering = Ordering::Release;
+        #[cfg(onecopy_mutant = "lease_release_relaxed")]
+        const END: Ordering = Ordering::Relaxed;
+        // The index is one that `take` gave out, so the store does not fail.
+        let _ = shared.cells.store(u64::from(cell.index), 0, END);
+        let line = cell.index / LEASE_CELLS_PER_LINE;
+        if !self.is_own(line) {
+            shared.tell_of_room(line);
+        }
+    }
+
+    /// Whether this thread owns the line.
+    #[inline]
+    fn is_own(&self, line: u32) -> bool {
+        let own = HELD.try_with(|held| {
+            let held = held.try_borrow().ok()?;
+            let held = held.iter().find(|held| held.table == self.shared.table)?;
+            Some(held.lines().contains(&line))
+        });
+        matches!(own, Ok(Some(true)))
+    }
+
+    /// Gives this thread a place to note its lines of this table.
+    #[cold]
+    fn enlist<'a>(&self, held: &'a mut Vec<Held>) -> Option<&'a mut Held> {
+        // Tables that are gone took their lines with them.
+        held.retain(|held| held.shared.strong_count() > 0);
+        held.push(self.nothing_held());
+        held.last_mut()
+    }
+
+    fn nothing_held(&self) -> Held {
+        Held {
+            table: self.shared.table,
+            shared: Arc::downgrade(&self.shared),
+            lines: [0; LINES_PER_THREAD],
+            count: 0,
+            current: 0,
+        }
+    }
+
+    /// Gives back this thread's lines, as its end does.
+    #[cfg(test)]
+    pub(super) fn leave_thread(&self) {
+        let gone = HELD.with(|held| {
+            let mut held = held.borrow_mut();
+            let index = held.iter().position(|held| held.table == self.shared.table)?;
+            Some(held.swap_remove(index))
+        });
+        drop(gone);
+    }
+
+    /// The high-water mark raised too late: what a model has to find.
+    #[cfg(onecopy_mutant = "lease_high_water_late")]
+    pub(super) fn raise_late(&self, cell: &LeaseCell) {
+        self.shared.raise_high_water(cell.index / LEASE_CELLS_PER_LINE);
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn take(&self, held: &mut Held, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
+        let index = match held.find(self) {
+            Some(index) => index,
+            None => {
+                self.claim(held)?;
+                held.find(self).ok_or(LeasesFull { capacity: self.capacity })?
+            }
+        };
+        // A cell that holds a lease is never 0, not even for what is no slot at all.
+        let bits = slot.to_u64().max(1);
+        // edge: lease.reuse: hands on what the former lease of this cell had handed on.
+        #[cfg(not(onecopy_mutant = "lease_store_relaxed"))]
+        const BEGIN: Ordering = Ordering::Release;
+        #[cfg(onecopy_mutant = "lease_store_relaxed")]
+        const BEGIN: Ordering = Ordering::Relaxed;
+        // `find` had the index from this table, so the store does not fail.
+        let _ = self.cells.store(u64::from(index), bits, BEGIN);
+        Ok(LeaseCell { index, table: self.table })
+    }
+
+    /// A cell of this line that holds no lease.
+    #[inline]
+    fn free_cell(&self, line: u32) -> Option<u32> {
+        // edge: lease.reuse: another thread may have ended the former lease.
+        #[cfg(not(onecopy_mutant = "lease_find_relaxed"))]
+        const FIND: Ordering = Ordering::Acquire;
+        #[cfg(onecopy_mutant = "lease_find_relaxed")]
+        const FIND: Ordering = Ordering::Relaxed;
+        let first = line * LEASE_CELLS_PER_LINE;
+        (first..first + LEASE_CELLS_PER_LINE)
+            .find(|&index| self.cells.load(u64::from(index), FIND) == Ok(0))
+    }
+
+    /// Makes one more line this thread's own; parts with one if it has as many as it may keep.
+    #[cold]
+    fn claim(&self, held: &mut Held) -> Result<(), LeasesFull> {
+        let mut pool = self.lock();
+        let line = match pool.free.pop() {
+            Some(line) => line,
+            None => self.first_use(&mut pool)?,
+        };
+        self.set_state(line, OWNED);
+        if let Some(parted) = held.add(line) {
+            self.part(&mut pool, parted);
+        }
+        Ok(())
+    }
+
+    /// Takes a line that was never used.
+    fn first_use(&self, pool: &mut Pool) -> Result<u32, LeasesFull> {
+        let line = pool.fresh;
+        if line >= self.capacity / LEASE_CELLS_PER_LINE {
+            return Err(LeasesFull { capacity: self.capacity });
+        }
+        pool.fresh += 1;
+        #[cfg(not(onecopy_mutant = "lease_high_water_late"))]
+        self.raise_high_water(line);
+        Ok(line)
+    }
+
+    /// Has scanners look at this line, too. Lines are first used in order, under the pool's mutex,
+    /// so the mark only ever grows.
+    // r[impl lease.high-water]
+    fn raise_high_water(&self, line: u32) {
+        let cells = u64::from(line + 1) * u64::from(LEASE_CELLS_PER_LINE);
+        // Relaxed. edge: lease.high-water, by the fence that follows each lease in the line.
+        self.high_water.store(cells, Ordering::Relaxed);
+    }
+
+    /// Ends this thread's ownership of the line.
+    // r[impl lease.nothing-lost]
+    fn part(&self, pool: &mut Pool, line: u32) {
+        self.set_state(line, FULL);
+        // edge: lease.part: either the look at the cells sees a release that is under way, or the
+        // releasing thread sees that the line is full.
+        #[cfg(not(onecopy_mutant = "lease_fence_part"))]
+        fence(Ordering::SeqCst);
+        self.pool_if_room(pool, line);
+    }
+
+    /// A lease ended in a line that is not the releasing thread's own.
+    #[inline]
+    fn tell_of_room(&self, line: u32) {
+        // edge: lease.part (releasing side).
+        #[cfg(not(onecopy_mutant = "lease_fence_release"))]
+        fence(Ordering::SeqCst);
+        if self.state(line) == FULL {
+            let mut pool = self.lock();
+            // Meanwhile another thread may have pooled it, owned it and filled it.
+            if self.state(line) == FULL {
+                self.pool_if_room(&mut pool, line);
+            }
+        }
+    }
+
+    /// Pools a full line if a cell of it is free. Nobody stores leases in a full line, so a free
+    /// cell stays free.
+    fn pool_if_room(&self, pool: &mut Pool, line: u32) {
+        if self.free_cell(line).is_some() {
+            self.set_state(line, POOLED);
+            pool.free.push(line);
+        }
+    }
+
+    fn state(&self, line: u32) -> u8 {
+        // Relaxed: decisions are made under the mutex; edge lease.part for the look before it.
+        self.states.get(line as usize).map_or(POOLED, |state| state.load(Ordering::Relaxed))
+    }
+
+    fn set_state(&self, line: u32, value: u8) {
+        if let Some(state) = self.states.get(line as usize) {
+            state.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        // Nothing in here can panic half-way, so a poisoned pool is as good as any.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scan(&self) -> LeaseScan {
+        LeaseScan::over(self.high_water.reader(), self.cells.reader(), self.capacity)
+    }
+}
+
+impl Held {
+    fn lines(&self) -> &[u32] {
+        self.lines.get(..self.count).unwrap_or_default()
+    }
+
+    /// A free cell in one of the lines.
+    #[inline]
+    fn find(&mut self, shared: &Shared) -> Option<u32> {
+        for step in 0..self.count {
+            let place = (self.current + step) % self.count;
+            let cell = self.lines().get(place).and_then(|&line| shared.free_cell(line));
+            if cell.is_some() {
+                self.current = place;
+                return cell;
+            }
+        }
+        None
+    }
+
+    /// Notes one more line and makes it the current one; returns the line it takes the place of.
+    fn add(&mut self, line: u32) -> Option<u32> {
+        if self.count < LINES_PER_THREAD {
+            self.current = self.count;
+            self.count += 1;
+            self.lines[self.current] = line;
+            return None;
+        }
+        // The one after the current one has been looked at, and left, the longest time ago.
+        self.current = (self.current + 1) % self.count;
+        Some(std::mem::replace(&mut self.lines[self.current], line))
+    }
+}
+
+impl Drop for Held {
+    // r[impl lease.thread-end]
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        // A forked child does not have the cells, and its end is not the end of our thread.
+        if self.count == 0 || !shared.process.is_this_process() {
+            return;
+        }
+        let mut pool = shared.lock();
+        for &line in self.lines() {
+            shared.part(&mut pool, line);
+        }
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines")
+            .field("capacity", &self.shared.capacity)
+            .field("cells", &self.shared.cells)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,386 @@
+//! Models of the lease protocol over the shipped table and scan. What a slot holds is the model
+//! checker's `UnsafeCell`, so that any touch that is not ordered is found.
+
+use std::sync::atomic::{AtomicU64 as Count, Ordering as CountOrdering};
+use std::sync::{Arc, Mutex};
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+use super::{LeaseCell, LeaseScan, LeaseTable, fence_before_scan, lease_table_bytes};
+use crate::error::LeaseError;
+use crate::mapping::Mapping;
+use crate::region::{Region, Word};
+use crate::slot::{SlotRef, SlotWord};
+use crate::sync::Ordering;
+
+const ATTACHED: u64 = 5;
+const OLD: u64 = 11;
+const NEW: u64 = 22;
+
+/// Counts how often an outcome was seen over all executions of a model.
+struct Outcome(Count);
+
+impl Outcome {
+    const fn new() -> Outcome {
+        Outcome(Count::new(0))
+    }
+
+    fn seen(&self) {
+        self.0.fetch_add(1, CountOrdering::Relaxed);
+    }
+
+    fn assert_seen(&self, what: &str) {
+        assert_ne!(self.0.load(CountOrdering::Relaxed), 0, "no execution in which {what}");
+    }
+}
+
+/// Bytes of a slot: the model checker's cell reports touches that are not ordered, the value beside
+/// it shows which of two ordered ones came first.
+struct Payload {
+    touched: UnsafeCell<()>,
+    value: Count,
+}
+
+impl Payload {
+    fn new(value: u64) -> Payload {
+        Payload { touched: UnsafeCell::new(()), value: Count::new(value) }
+    }
+
+    fn read(&self) -> u64 {
+        self.touched.with(|_| self.value.load(CountOrdering::Relaxed))
+    }
+
+    fn write(&self, value: u64) {
+        self.touched.with_mut(|_| self.value.store(value, CountOrdering::Relaxed));
+    }
+}
+
+/// A slot with its state word and payload, a guest's `attached` word and lease table.
+#[derive(Clone)]
+struct World {
+    state: Word,
+    attached: Word,
+    table: LeaseTable,
+    scan: LeaseScan,
+    payload: Arc<Payload>,
+}
+
+const SLOT: SlotRef = SlotRef { slot: 3, generation: 1 };
+const OTHER: SlotRef = SlotRef { slot: 4, generation: 1 };
+
+fn region(size_bytes: u64) -> Region {
+    Mapping::heap(size_bytes).unwrap().region(0, size_bytes).unwrap()
+}
+
+fn granted() -> SlotWord {
+    SlotWord::UNCARVED.carve().unwrap().grant(1).unwrap()
+}
+
+impl World {
+    /// The slot is granted, its payload OLD.
+    #[expect(clippy::arc_with_non_send_sync, reason = "the model checker runs on one thread")]
+    fn granted(capacity: u32) -> World {
+        let table_region = region(lease_table_bytes(capacity));
+        let words = region(16);
+        let (state, attached) = (words.word(0).unwrap(), words.word(8).unwrap());
+        state.store(granted().bits(), Ordering::Relaxed);
+        attached.store(ATTACHED, Ordering::Relaxed);
+        World {
+            state,
+            attached,
+            scan: LeaseScan::new(&table_region, capacity).unwrap(),
+            table: LeaseTable::new(table_region, capacity).unwrap(),
+            payload: Arc::new(Payload::new(OLD)),
+        }
+    }
+
+    fn published(capacity: u32) -> World {
+        let world = World::granted(capacity);
+        world.state.store(granted().publish().unwrap().bits(), Ordering::Release);
+        world
+    }
+
+    fn lease(&self) -> Result<LeaseCell, LeaseError> {
+        self.table.lease_published(SLOT, &self.state.reader(), &self.attached.reader(), ATTACHED)
+    }
+
+    /// Guest: leases, reads and releases; whether it could.
+    fn read(&self) -> Result<(), LeaseError> {
+        let cell = self.lease()?;
+        self.look();
+        self.table.release(cell);
+        Ok(())
+    }
+
+    /// Guest: reads the payload, under a lease.
+    fn look(&self) {
+        assert_eq!(self.payload.read(), OLD, "reused under a lease");
+    }
+
+    /// Host: unpublishes.
+    fn retire(&self) {
+        let retired = granted().publish().unwrap().retire().unwrap();
+        self.state.store(retired.bits(), Ordering::Release);
+    }
+
+    /// Host: unpublishes and reuses unless it is leased; whether it was.
+    fn retire_and_reuse(&self) -> bool {
+        self.retire();
+        fence_before_scan();
+        let leased = self.scan.names(SLOT);
+        if !leased {
+            self.payload.write(NEW);
+        }
+        leased
+    }
+}
+
+// r[verify lease.order]
+// r[verify lease.release]
+#[test]
+fn loom_lease_against_reuse() {
+    static LEASED: Outcome = Outcome::new();
+    static REFUSED: Outcome = Outcome::new();
+    static READ_THEN_REUSED: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::published(2);
+        let guest = host.clone();
+        let reader = thread::spawn(move || guest.read());
+        let leased = host.retire_and_reuse();
+        match (leased, reader.join().unwrap()) {
+            (true, _) => LEASED.seen(),
+            (false, Ok(())) => READ_THEN_REUSED.seen(),
+            (false, Err(LeaseError::NotPublished { .. })) => REFUSED.seen(),
+            (false, Err(error)) => panic!("{error}"),
+        }
+    });
+    LEASED.assert_seen("the slot waits for its reader");
+    REFUSED.assert_seen("the reader turns away");
+    READ_THEN_REUSED.assert_seen("the reader is done before the host looks");
+}
+
+// r[verify lease.order]
+// r[verify lease.published]
+#[test]
+fn loom_lease_against_cutting_off() {
+    static QUARANTINED: Outcome = Outcome::new();
+    static REFUSED: Outcome = Outcome::new();
+    static READ_THEN_REUSED: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::published(2);
+        let guest = host.clone();
+        let reader = thread::spawn(move || guest.read());
+        // The host looks once more and never again: what is named is quarantined, the rest may be
+        // retired and reused without another look.
+        host.attached.store(0, Ordering::Release);
+        fence_before_scan();
+        let quarantined = host.scan.names(SLOT);
+        if !quarantined {
+            host.retire();
+            host.payload.write(NEW);
+        }
+        match (quarantined, reader.join().unwrap()) {
+            (true, _) => QUARANTINED.seen(),
+            (false, Ok(())) => READ_THEN_REUSED.seen(),
+            (false, Err(LeaseError::CutOff { .. } | LeaseError::NotPublished { .. })) => {
+                REFUSED.seen();
+            }
+            (false, Err(error)) => panic!("{error}"),
+        }
+    });
+    QUARANTINED.assert_seen("the slot is quarantined");
+    REFUSED.assert_seen("the reader turns away");
+    READ_THEN_REUSED.assert_seen("the reader is done before the host looks");
+}
+
+/// The reader's lines are full, so its lease goes into one that was never used.
+// r[verify lease.high-water]
+#[test]
+fn loom_lease_in_a_new_line() {
+    static LEASED: Outcome = Outcome::new();
+    static REFUSED: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::published(4);
+        let guest = host.clone();
+        let full = [guest.table.lease(OTHER).unwrap(), guest.table.lease(OTHER).unwrap()];
+        assert_eq!(host.scan.high_water(), 2);
+        let reader = thread::spawn(move || guest.read());
+        let leased = host.retire_and_reuse();
+        match (leased, reader.join().unwrap()) {
+            (true, _) => LEASED.seen(),
+            (false, Ok(())) => {}
+            (false, Err(_)) => REFUSED.seen(),
+        }
+        assert_eq!(host.scan.high_water(), 4);
+        full.into_iter().for_each(|cell| host.table.release(cell));
+    });
+    LEASED.assert_seen("the slot waits for its reader");
+    REFUSED.assert_seen("the reader turns away");
+}
+
+/// Another thread ends the lease; its cell is taken for another slot; the host meets that one.
+// r[verify lease.release]
+#[test]
+fn loom_lease_of_another_slot_in_the_cell() {
+    static MET_THE_NEXT: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::published(2);
+        let owner = host.clone();
+        let cell = owner.lease().unwrap();
+        let releasing = owner.clone();
+        let releaser = thread::spawn(move || {
+            releasing.look();
+            releasing.table.release(cell);
+        });
+        let looking = host.clone();
+        let looker = thread::spawn(move || {
+            looking.retire();
+            fence_before_scan();
+            let (mut ours, mut cells) = (false, 0);
+            looking.scan.for_each(|named| {
+                cells += 1;
+                ours |= named == SLOT;
+            });
+            if !ours {
+                looking.payload.write(NEW);
+                if cells > 0 {
+                    MET_THE_NEXT.seen();
+                }
+            }
+        });
+        let next = owner.table.lease(OTHER).unwrap();
+        releaser.join().unwrap();
+        looker.join().unwrap();
+        owner.table.release(next);
+    });
+    MET_THE_NEXT.assert_seen("the host meets the next lease of the cell");
+}
+
+/// The same with one thread: its own next lease stands in the cell that the host meets.
+// r[verify lease.release]
+#[test]
+fn loom_lease_of_another_slot_by_the_same_thread() {
+    static MET_THE_NEXT: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::published(2);
+        let guest = host.clone();
+        let reader = thread::spawn(move || {
+            if guest.read().is_err() {
+                return None;
+            }
+            Some(guest.table.lease(OTHER).unwrap())
+        });
+        let leased = host.retire_and_reuse();
+        let mut next = 0;
+        host.scan.for_each(|named| next += u32::from(named == OTHER));
+        if !leased && next > 0 {
+            MET_THE_NEXT.seen();
+        }
+        if let Some(cell) = reader.join().unwrap() {
+            host.table.release(cell);
+        }
+    });
+    MET_THE_NEXT.assert_seen("the host meets the next lease of the cell");
+}
+
+/// What the writer stored before the slot was published is there for whoever leases it.
+// r[verify memory.read-only-load]
+// r[verify lease.published]
+#[test]
+fn loom_lease_sees_what_was_published() {
+    static READ: Outcome = Outcome::new();
+    static TOO_EARLY: Outcome = Outcome::new();
+    loom::model(|| {
+        let host = World::granted(2);
+        let guest = host.clone();
+        let reader = thread::spawn(move || guest.read());
+        host.payload.write(OLD);
+        host.state.store(granted().publish().unwrap().bits(), Ordering::Release);
+        match reader.join().unwrap() {
+            Ok(()) => READ.seen(),
+            Err(LeaseError::NotPublished { .. }) => TOO_EARLY.seen(),
+            Err(error) => panic!("{error}"),
+        }
+    });
+    READ.assert_seen("the block is read");
+    TOO_EARLY.assert_seen("the block is not published yet");
+}
+
+/// How many leases the table still takes from this thread.
+fn room(table: &LeaseTable) -> u32 {
+    let mut cells = Vec::new();
+    while let Ok(cell) = table.lease(OTHER) {
+        cells.push(cell);
+    }
+    let room = cells.len() as u32;
+    cells.into_iter().for_each(|cell| table.release(cell));
+    room
+}
+
+/// A thread parts with a full line while another thread releases a lease in it.
+// r[verify lease.nothing-lost]
+#[test]
+fn loom_lease_no_cell_is_lost_when_a_line_is_parted_with() {
+    loom::model(|| {
+        let table = LeaseTable::new(region(lease_table_bytes(4)), 4).unwrap();
+        let kept = table.lease(OTHER).unwrap();
+        let passed = table.lease(OTHER).unwrap();
+        let releasing = table.clone();
+        let releaser = thread::spawn(move || releasing.release(passed));
+        // Either in the cell that was just released, or in a new line.
+        let next = table.lease(OTHER).unwrap();
+        releaser.join().unwrap();
+        assert_eq!(room(&table), 2);
+        table.release(kept);
+        table.release(next);
+        assert_eq!(room(&table), 4);
+    });
+}
+
+/// A thread ends with a lease that another thread releases meanwhile.
+// r[verify lease.thread-end]
+#[test]
+fn loom_lease_no_cell_is_lost_when_a_thread_ends() {
+    loom::model(|| {
+        let table = LeaseTable::new(region(lease_table_bytes(2)), 2).unwrap();
+        let first = table.lease(OTHER).unwrap();
+        let second = table.lease(OTHER).unwrap();
+        let releasing = table.clone();
+        let releaser = thread::spawn(move || releasing.release(first));
+        table.lines.leave_thread();
+        releaser.join().unwrap();
+        table.release(second);
+        assert_eq!(room(&table), 2);
+    });
+}
+
+/// Two threads take lines at once: no cell is given to both, and the mark covers both.
+// r[verify lease.high-water]
+#[test]
+fn loom_lease_two_threads_take_lines() {
+    static ONE_LINE: Outcome = Outcome::new();
+    static TWO_LINES: Outcome = Outcome::new();
+    loom::model(|| {
+        let table = LeaseTable::new(region(lease_table_bytes(4)), 4).unwrap();
+        let cells = Arc::new(Mutex::new(Vec::new()));
+        let (other, list) = (table.clone(), Arc::clone(&cells));
+        let taker = thread::spawn(move || {
+            let cell = other.lease(SLOT).unwrap();
+            list.lock().unwrap().push(cell);
+        });
+        let own = table.lease(OTHER).unwrap();
+        taker.join().unwrap();
+        let scan = table.scan();
+        assert!(scan.names(SLOT) && scan.names(OTHER));
+        match scan.high_water() {
+            2 => ONE_LINE.seen(),
+            4 => TWO_LINES.seen(),
+            mark => panic!("two leases in two lines of two cells, and the mark is {mark}"),
+        }
+        cells.lock().unwrap().drain(..).for_each(|cell| table.release(cell));
+        table.release(own);
+    });
+    ONE_LINE.assert_seen("the second thread takes the line that the first gave back at its end");
+    TWO_LINES.assert_seen("each has a line of its own");
+}

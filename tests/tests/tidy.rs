@@ -14,6 +14,7 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/region/tests.rs",
     "shm-primitives/src/ring/consumer.rs",
     "shm-primitives/src/ring/memory.rs",
+    "shm-primitives/src/ring/memory_model.rs",
     "shm-primitives/src/ring/producer.rs",
     "shm-primitives/src/sys.rs",
 ];

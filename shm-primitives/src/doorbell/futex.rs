@@ -6,7 +6,9 @@
 
 use super::futex_word::FutexWord;
 use super::{Sleeper, Waker};
+#[cfg(not(loom))]
 use crate::error::RegionError;
+#[cfg(not(loom))]
 use crate::region::Region;
 use std::io;
 use std::time::Instant;
@@ -14,7 +16,9 @@ use thiserror::Error;
 
 /// Bytes of a futex doorbell: the sleeper's word and the waker's sequence, a cache line each.
 pub const FUTEX_DOORBELL_BYTES: u64 = 128;
+#[cfg(not(loom))]
 const SLEEPER_OFFSET: u64 = 0;
+#[cfg(not(loom))]
 const SEQUENCE_OFFSET: u64 = 64;
 
 /// Why a wait ended without an answer.
@@ -40,9 +44,14 @@ impl FutexSleeper {
     ///
     /// # Errors
     /// When the region is too small or not writable.
+    #[cfg(not(loom))]
     pub fn new(region: &Region) -> Result<FutexSleeper, RegionError> {
-        let sleeper = Sleeper::new(region.word(SLEEPER_OFFSET)?);
-        Ok(FutexSleeper { sleeper, sequence: FutexWord::new(region, SEQUENCE_OFFSET)? })
+        let sequence = FutexWord::new(region, SEQUENCE_OFFSET)?;
+        Ok(FutexSleeper::over(Sleeper::new(region.word(SLEEPER_OFFSET)?), sequence))
+    }
+
+    pub(super) fn over(sleeper: Sleeper, sequence: FutexWord) -> FutexSleeper {
+        FutexSleeper { sleeper, sequence }
     }
 
     /// Waits until `ready` says so, asked at once and after every ring, or until the deadline.
@@ -102,11 +111,15 @@ impl FutexWaker {
     ///
     /// # Errors
     /// When the region is too small or not writable.
+    #[cfg(not(loom))]
     pub fn new(region: &Region) -> Result<FutexWaker, RegionError> {
-        let waker = Waker::new(region.read_word(SLEEPER_OFFSET)?);
         let sequence = FutexWord::new(region, SEQUENCE_OFFSET)?;
+        Ok(FutexWaker::over(Waker::new(region.read_word(SLEEPER_OFFSET)?), sequence))
+    }
+
+    pub(super) fn over(waker: Waker, sequence: FutexWord) -> FutexWaker {
         let value = sequence.load();
-        Ok(FutexWaker { waker, sequence, value })
+        FutexWaker { waker, sequence, value }
     }
 
     /// Wakes the other side, if it sleeps, for what this side has done before the call. Returns whether

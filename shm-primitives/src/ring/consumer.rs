@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "proves that a frame's bytes stay put")]
 //! The reading end of a ring.
 
-use super::edges::{COMMIT_LOAD, RELEASE_STORE};
+use super::edges::{COMMIT_LOAD, RELEASE_STORE, mutant};
 use super::error::{MalformedReason, ReadError, RingError};
 use super::layout::{HEADER_BYTES, frame_bytes, frame_length_max};
 use super::memory::{FrameBytes, RingMemory};
@@ -74,6 +74,9 @@ impl Consumer {
             return self.read_empty().map(|()| None);
         }
         let Found { start, header } = self.find(word)?;
+        if mutant!("ring_release_before_read") {
+            self.memory.store_read_position(start + frame_bytes(header.length), RELEASE_STORE);
+        }
         // SAFETY: `check_frame` found header and payload, rounded up to words, before the end of the
         // data. The producer does not write them before it learns of a release, and the frame, which
         // borrows the only consumer, releases at its end.

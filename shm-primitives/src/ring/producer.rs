@@ -78,6 +78,9 @@ impl Producer {
         if place.end > self.limit && !self.fits_now(place)? {
             return Err(GrantError::Full);
         }
+        if mutant!("ring_grant_publishes_wrap") && place.start != self.write {
+            self.memory.store_header(self.write, WRAP_WORD, COMMIT_STORE);
+        }
         // SAFETY: `place` put header and payload before the end of the data. The consumer has released
         // everything up to `place.end` less the capacity and does not look behind the write position
         // before a commit, and this grant borrows the only producer: nobody else touches the bytes.
@@ -103,6 +106,12 @@ impl Producer {
     #[cfg(all(test, not(loom)))]
     pub(super) fn stores_left(&self) -> u64 {
         self.memory.stores_left.get()
+    }
+
+    /// Where the next header goes, for tests that ask whether a wrap happened.
+    #[cfg(all(test, loom))]
+    pub(super) fn position(&self) -> u64 {
+        self.write
     }
 
     // r[impl ring.contiguous]
@@ -149,8 +158,9 @@ impl Producer {
     #[inline]
     fn publish(&mut self, start: u64, length: u32, header: u64) {
         let next = start + frame_bytes(length);
-        // Relaxed stores here are ordered by the one that publishes.
-        if !mutant!("ring_following_zero_omitted") {
+        let zero_first = !mutant!("ring_following_zero_late");
+        // Relaxed: ordered by the store that publishes.
+        if zero_first && !mutant!("ring_following_zero_omitted") {
             self.memory.store_header(next, EMPTY_WORD, Ordering::Relaxed);
         }
         if start == self.write {
@@ -158,6 +168,9 @@ impl Producer {
             self.memory.store_header(start, header, COMMIT_STORE);
         } else {
             self.publish_wrapped(start, header);
+        }
+        if !zero_first {
+            self.memory.store_header(next, EMPTY_WORD, Ordering::Relaxed);
         }
         self.write = next;
         self.memory.prefetch_for_write(next + PREFETCH_BYTES);

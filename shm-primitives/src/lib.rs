@@ -13,6 +13,7 @@ pub mod slot;
 pub mod spin;
 mod sync;
 pub mod sys;
+pub mod sys_socket;
 
 pub use doorbell::{
     FUTEX_DOORBELL_BYTES, FutexSleeper, FutexWaitError, FutexWaker, Sleeper, Waker,

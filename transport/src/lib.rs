@@ -9,6 +9,9 @@ pub mod error;
 pub mod format;
 pub mod layout;
 pub mod pool;
+pub mod process;
+pub mod segment;
+pub mod socket;
 pub mod wire;
 
 /// Names one attach of one guest: given out from 1, never used again over all lives of the host.

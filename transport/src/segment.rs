@@ -1,0 +1,27 @@
+//! A segment on the file system: its directory, its lock, its files and where the pool is placed.
+//!
+//! Nothing here knows what the files hold, but for the first words of `control` and `pool`, which
+//! say that they are ours.
+
+mod backing;
+mod destroy;
+mod dir;
+mod error;
+mod file;
+mod lock;
+mod path;
+mod pool_file;
+mod room;
+mod status;
+
+pub use backing::{Backing, BackingError, BackingKind, FakeBacking, GrowError};
+pub use destroy::{DestroyError, Destroyed, destroy};
+pub use dir::{DirError, SegmentDir};
+pub use error::{FileKind, SystemError};
+pub use file::{AreaFile, FileError, reopen};
+pub(crate) use file::{CONTROL, SOCKET, SOCKET_NEW, proc_path, remove_at};
+pub use lock::{LockError, SegmentLock};
+pub use path::{PathError, SegmentPath};
+pub use pool_file::{PoolFile, PoolFileError, SegmentId};
+pub use room::{NoRoom, Room, RoomError, check_room};
+pub use status::{Contents, Foreign, SegmentStatus};

@@ -1,0 +1,199 @@
+//! Removing a segment, and never anything else.
+
+use super::dir::{DirError, SegmentDir};
+use super::error::SystemError;
+use super::file::{
+    AreaFile, CONTROL, FileError, LEASES, LOCK, POOL, POOL_PATH, RINGS, SOCKET, SOCKET_NEW,
+    parse_serial, remove_at,
+};
+use super::lock::{LockError, SegmentLock};
+use super::path::SegmentPath;
+use super::pool_file::{HeaderFound, PoolFile, PoolFileError, SegmentId};
+use super::status::{Contents, Foreign, read_at, word};
+use crate::format::SegmentHeader;
+use onecopy_shm::Access;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a segment was not removed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DestroyError {
+    /// What is there is not (only) a segment. Nothing was touched.
+    #[error("{0}; nothing was removed")]
+    Foreign(Foreign),
+    /// A live host owns it, or the lock cannot be taken. Nothing was touched.
+    #[error("{0}; nothing was removed")]
+    Lock(#[from] LockError),
+    /// The directory cannot be opened.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// A file cannot be looked at.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Where the pool is cannot be told.
+    #[error(transparent)]
+    Pool(#[from] PoolFileError),
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] SystemError),
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    /// Number of files removed.
+    pub files: u64,
+    /// A pool elsewhere that was left, since it is a device or does not name this segment.
+    pub pool_left: Option<PathBuf>,
+}
+
+/// Removes a segment that no live host owns. If it is interrupted, doing it again goes on.
+pub fn destroy(path: &SegmentPath) -> Result<Destroyed, DestroyError> {
+    let directory = SegmentDir::open(path)?;
+    // Before the lock, which makes a file where none is.
+    refuse_foreign(&directory)?;
+    let lock = SegmentLock::try_lock(&directory)?;
+    directory.destroy(lock)
+}
+
+impl SegmentDir {
+    /// Removes the segment whose lock the caller holds.
+    pub fn destroy(self, lock: SegmentLock) -> Result<Destroyed, DestroyError> {
+        let mut destroyed = self.remove_areas(&lock)?;
+        destroyed.files += u64::from(remove_at(self.as_fd(), LOCK, &self.path_of(LOCK))?);
+        // From here on a new host may be at work in the directory: only empty ones are removed.
+        drop(lock);
+        remove_empty(self.path().as_path())?;
+        if let Some(parent) = self.path().own_parent() {
+            remove_empty(parent)?;
+        }
+        Ok(destroyed)
+    }
+
+    /// Removes what a host left that died while it made the segment, so that it can be made. A
+    /// segment that was finished is refused.
+    pub fn remove_unfinished(&self, lock: &SegmentLock) -> Result<Destroyed, DestroyError> {
+        match self.contents()? {
+            Contents::Empty => Ok(Destroyed::default()),
+            Contents::Unfinished => self.remove_areas(lock),
+            Contents::Foreign(foreign) => Err(DestroyError::Foreign(foreign)),
+            Contents::Segment => Err(FileError::Exists { path: self.path_of(CONTROL) }.into()),
+        }
+    }
+
+    /// Removes everything but the lock. `control` goes last: as long as anything is left, what is
+    /// left is known to be a segment, and which one.
+    fn remove_areas(&self, _lock: &SegmentLock) -> Result<Destroyed, DestroyError> {
+        refuse_foreign(self)?;
+        let mut destroyed = self.remove_pool_elsewhere()?;
+        for name in [SOCKET, SOCKET_NEW, POOL_PATH, POOL] {
+            destroyed.files += u64::from(remove_at(self.as_fd(), name, &self.path_of(name))?);
+        }
+        destroyed.files += self.remove_below(RINGS)?;
+        destroyed.files += self.remove_below(LEASES)?;
+        destroyed.files += u64::from(remove_at(self.as_fd(), CONTROL, &self.path_of(CONTROL))?);
+        Ok(destroyed)
+    }
+
+    fn remove_pool_elsewhere(&self) -> Result<Destroyed, DestroyError> {
+        let mut destroyed = Destroyed::default();
+        // Cut off by a crash while it was written: it names nothing that was made.
+        let path = match self.pool_elsewhere() {
+            Ok(Some(path)) => path,
+            Ok(None) | Err(PoolFileError::BadPoolPath { .. }) => return Ok(destroyed),
+            Err(error) => return Err(error.into()),
+        };
+        let is_ours = self.is_own_pool(&path)?;
+        let gone = matches!(
+            rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::SYMLINK_NOFOLLOW),
+            Err(Errno::NOENT)
+        );
+        if is_ours {
+            destroyed.files += u64::from(remove_at(rustix::fs::CWD, &path, &path)?);
+        } else if !gone {
+            destroyed.pool_left = Some(path);
+        }
+        Ok(destroyed)
+    }
+
+    /// Whether the file elsewhere names this segment, or names none because this segment was never
+    /// finished (it may have been made only after `pool.path` named it). A device is never removed.
+    fn is_own_pool(&self, path: &Path) -> Result<bool, DestroyError> {
+        let unfinished = self.contents()? == Contents::Unfinished;
+        let id = self.segment_id()?;
+        let Ok(pool) = PoolFile::open_at(path) else { return Ok(false) };
+        let found = pool.read_header()?;
+        let is_ours = match found {
+            HeaderFound::Segment(found) => id == Some(found),
+            HeaderFound::Other(first_word) => unfinished && first_word == 0,
+        };
+        Ok(is_ours && pool.backing.can_grow())
+    }
+
+    /// The id in `control`; `None` where there is no control, or one that was never finished.
+    fn segment_id(&self) -> Result<Option<SegmentId>, DestroyError> {
+        let file = match self.open_file(AreaFile::Control, Access::ReadOnly) {
+            Err(FileError::NotFound { .. }) => return Ok(None),
+            opened => opened?,
+        };
+        let mut bytes = [0_u8; size_of::<SegmentHeader>()];
+        let path = self.path_of(CONTROL);
+        read_at(&file, &mut bytes).map_err(SystemError::on("read", &path))?;
+        let low = u128::from(word(&bytes, offset_of!(SegmentHeader, segment_id_low)));
+        let high = u128::from(word(&bytes, offset_of!(SegmentHeader, segment_id_high)));
+        Ok(Some(high << 64 | low).filter(|&id| id != 0))
+    }
+
+    fn remove_below(&self, directory: &'static str) -> Result<u64, DestroyError> {
+        let below = match self.open_below(directory) {
+            Err(FileError::NotFound { .. }) => return Ok(0),
+            opened => opened?,
+        };
+        let path = self.path_of(directory);
+        let mut removed = 0;
+        for name in super::dir::names(below.as_fd(), &path)? {
+            removed += u64::from(remove_at(below.as_fd(), &name, &path.join(&name))?);
+        }
+        match rustix::fs::unlinkat(self.as_fd(), directory, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(removed),
+            Err(source) => Err(SystemError::on("remove directory", &path)(source).into()),
+        }
+    }
+}
+
+/// Refuses a directory that holds anything a segment does not, also one level down.
+fn refuse_foreign(directory: &SegmentDir) -> Result<(), DestroyError> {
+    if let Contents::Foreign(foreign) = directory.contents()? {
+        return Err(DestroyError::Foreign(foreign));
+    }
+    if let Some(foreign) = directory.first_foreign()? {
+        return Err(DestroyError::Foreign(foreign));
+    }
+    for below in [RINGS, LEASES] {
+        let opened = match directory.open_below(below) {
+            Err(FileError::NotFound { .. }) => continue,
+            opened => opened?,
+        };
+        let path = directory.path_of(below);
+        let is_serial = |name: &OsString| name.to_str().and_then(parse_serial).is_some();
+        let names = super::dir::names(opened.as_fd(), &path)?;
+        if let Some(name) = names.into_iter().find(|name| !is_serial(name)) {
+            return Err(DestroyError::Foreign(Foreign::Content { path, name }));
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory unless it is not empty, or gone.
+fn remove_empty(path: &Path) -> Result<(), SystemError> {
+    match rustix::fs::rmdir(path) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(source) => Err(SystemError::on("remove directory", path)(source)),
+    }
+}

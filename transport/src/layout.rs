@@ -130,6 +130,9 @@ impl ControlLayout {
     /// Offset of the class table, which every geometry has in the same place, in bytes.
     pub const CLASSES_OFFSET: u64 = TABLE_ALIGNMENT_BYTES;
 
+    /// Bytes that hold the header and the class table, whatever the geometry.
+    pub const HEADER_BYTES: u64 = Self::CLASSES_OFFSET + TABLE_ALIGNMENT_BYTES;
+
     /// The layout for a checked geometry.
     pub fn new(geometry: &Geometry) -> ControlLayout {
         let mut end = size_of::<SegmentHeader>() as u64;
@@ -176,6 +179,7 @@ impl ControlLayout {
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() as u64 <= ControlLayout::CLASSES_OFFSET);
+const _: () = assert!(CLASSES_MAX as u64 * 8 <= TABLE_ALIGNMENT_BYTES);
 
 #[cfg(test)]
 mod tests;

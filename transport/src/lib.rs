@@ -7,10 +7,12 @@ pub mod audit;
 pub mod control;
 pub mod error;
 pub mod format;
+pub mod host;
 pub mod layout;
 pub mod pool;
 pub mod process;
 pub mod segment;
+pub mod service;
 pub mod socket;
 pub mod wire;
 

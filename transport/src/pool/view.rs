@@ -114,6 +114,12 @@ impl VarSlotPool {
         }
     }
 
+    /// Everybody to whom something is granted, or of whom something is quarantined.
+    pub fn owners(&self) -> Vec<Serial> {
+        let holds = |owner: &&super::owners::Owner| owner.holding.iter().any(|held| held.slots > 0);
+        self.owners.iter().map(|(_, owner)| owner).filter(holds).map(|owner| owner.serial).collect()
+    }
+
     /// What is granted to an owner.
     #[inline]
     pub fn granted_to(&self, owner: Serial) -> Holding {

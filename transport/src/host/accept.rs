@@ -1,0 +1,314 @@
+//! Letting guests in. A guest that connects and says nothing costs one descriptor until its time is
+//! up; nothing here waits.
+
+use super::Host;
+use super::events::HostEvent;
+use super::files::AttachFiles;
+use super::link::Rings;
+use super::peer::{Link, Peer, Who};
+use super::poller::Ready;
+use crate::Serial;
+use crate::control::PeerFields;
+use crate::format::{PeerState, Role};
+use crate::process::{self, Pidfd};
+use crate::segment::{SystemError, reopen};
+use crate::service::Service;
+use crate::socket::{AttachSocket, ReceiveError, Received};
+use crate::wire::{Hello, Refusal, Welcome};
+use onecopy_shm::{Access, SERIAL_MAX};
+use rustix::io::Errno;
+use std::error::Error;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
+
+/// Connections that have not said hello yet.
+const HELLOS_MAX: usize = 128;
+/// How long a connection may take to say hello.
+const HELLO_TIME: Duration = Duration::from_secs(5);
+/// Descriptors that come with a hello: a pidfd and an eventfd.
+const HELLO_DESCRIPTORS: usize = 2;
+
+/// A connection whose guest has not said hello yet.
+pub(super) struct Greeting {
+    pub number: u32,
+    pub socket: AttachSocket,
+    pub deadline: Option<Instant>,
+}
+
+/// What came with a hello that was found good.
+struct Accepted {
+    hello: Hello,
+    role: Role,
+    uid: u32,
+    pid: u32,
+    pidfd: Pidfd,
+    doorbell: OwnedFd,
+}
+
+/// A guest that has its descriptors.
+struct Entry {
+    who: Who,
+    pidfd: Pidfd,
+    doorbell: OwnedFd,
+    rings: Rings,
+}
+
+impl<S: Service> Host<S> {
+    /// Takes new connections off the listener.
+    pub(super) fn accept(&mut self) {
+        while self.greetings.len() < HELLOS_MAX {
+            match self.listener.try_accept() {
+                Ok(Some(socket)) => {
+                    self.greet(socket, Some(Instant::now() + HELLO_TIME));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for a hello on this socket without blocking.
+    pub(super) fn greet(&mut self, socket: AttachSocket, deadline: Option<Instant>) -> u32 {
+        self.greeting_last = self.greeting_last.wrapping_add(1);
+        let number = self.greeting_last;
+        match self.poller.watch(&socket, Ready::Hello(number)) {
+            Ok(()) => self.greetings.push(Greeting { number, socket, deadline }),
+            Err(error) => tracing::warn!(%error, "a connection could not be watched"),
+        }
+        number
+    }
+
+    /// A greeted socket can be read, or was closed.
+    pub(super) fn on_hello(&mut self, number: u32) {
+        let Some(index) = self.greetings.iter().position(|greeting| greeting.number == number)
+        else {
+            return;
+        };
+        let mut record = [0; size_of::<Hello>()];
+        let received = self.greetings[index].socket.try_receive(&mut record, HELLO_DESCRIPTORS);
+        if matches!(received, Ok(None)) {
+            return;
+        }
+        let socket = self.greetings.swap_remove(index).socket;
+        self.poller.forget(&socket);
+        match received {
+            Ok(Some(received)) => self.answer_hello(socket, &record, received),
+            Ok(None) => {}
+            Err(ReceiveError::TooLong { length, .. }) => {
+                self.refuse(&socket, Refusal::Malformed { field: 100, value: length as u64 });
+            }
+            Err(ReceiveError::TooManyDescriptors { count, .. }) => {
+                self.refuse(&socket, Refusal::Malformed { field: 101, value: count as u64 });
+            }
+            Err(error) => tracing::debug!(%error, "a connection ended before its hello"),
+        }
+    }
+
+    fn answer_hello(&mut self, socket: AttachSocket, record: &[u8], received: Received) {
+        let accepted = self.check_hello(&record[..received.length], received);
+        match accepted.and_then(|accepted| self.let_in(&socket, accepted)) {
+            Ok(entry) => self.enter(entry, socket),
+            Err(refusal) => self.refuse(&socket, refusal),
+        }
+    }
+
+    fn refuse(&mut self, socket: &AttachSocket, refusal: Refusal) {
+        self.core.counters.attach_refused += 1;
+        tracing::info!(%refusal, "attach refused");
+        // The guest may be gone already: then nobody is left to be told.
+        let _ = socket.try_send(Welcome::refused(refusal).as_bytes(), &[]);
+    }
+
+    /// Forgets connections that took too long.
+    pub(super) fn expire_greetings(&mut self, now: Instant) {
+        self.greetings.retain(|greeting| greeting.deadline.is_none_or(|deadline| now < deadline));
+    }
+
+    /// Puts the guest in service, then hands out its descriptors.
+    // pending r[impl attach.in_service_first]
+    fn let_in(&mut self, socket: &AttachSocket, accepted: Accepted) -> Result<Entry, Refusal> {
+        let serial = self.next_serial()?;
+        let lease_serial = self.lease_serial(&accepted, serial);
+        let row = self.free_row()?;
+        let who = Who { serial, row, role: accepted.role, pid: accepted.pid, lease_serial };
+        let capacity = self.core.options.ring_capacity_bytes;
+        let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
+            .map_err(out_of)?;
+        self.core.control.set_peer(row.into(), &peer_fields(&who, accepted.uid));
+        self.core.leases.push((serial, files.scan.clone()));
+        let Accepted { pidfd, doorbell, .. } = accepted;
+        match self.hand_out(socket, &who, &pidfd, &doorbell, &files) {
+            Ok(rings) => Ok(Entry { who, pidfd, doorbell, rings }),
+            Err(error) => {
+                self.core.leases.retain(|(known, _)| *known != serial);
+                self.core.control.clear_peer(row.into());
+                self.remove_files(&who);
+                Err(out_of(error))
+            }
+        }
+    }
+
+    /// Everything that can fail comes before the descriptors leave; after them the guest is in.
+    fn hand_out(
+        &self,
+        socket: &AttachSocket,
+        who: &Who,
+        pidfd: &Pidfd,
+        doorbell: &OwnedFd,
+        files: &AttachFiles,
+    ) -> Result<Rings, Box<dyn Error>> {
+        let rings = Rings::open(&files.region, who.serial, self.core.options.ring_capacity_bytes)?;
+        let descriptors = self.descriptors(who.role, files)?;
+        self.poller.watch(pidfd, Ready::Death(who.serial))?;
+        self.poller.watch(socket, Ready::SocketClosed(who.serial))?;
+        self.poller.watch(doorbell, Ready::Doorbell)?;
+        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        let sent = socket.try_send(self.welcome(who, files).as_bytes(), &borrowed);
+        if sent.is_err() {
+            self.poller.forget(socket);
+        }
+        sent?;
+        Ok(rings)
+    }
+
+    fn check_hello(&self, record: &[u8], received: Received) -> Result<Accepted, Refusal> {
+        let (hello, role) = Hello::parse(record)?;
+        if self.leaving {
+            return Err(Refusal::Leaving);
+        }
+        let guests = self.peers.iter().filter(|peer| peer.link.is_some()).count() as u64;
+        let guests_max = u64::from(self.core.options.guests_max);
+        if guests >= guests_max {
+            return Err(Refusal::Full { guests, guests_max });
+        }
+        let credentials = received.credentials;
+        let uid = credentials.uid;
+        self.core.options.allowed.check(&credentials).map_err(|_| Refusal::NotAllowed {
+            uid: uid.into(),
+            expected: rustix::process::geteuid().as_raw().into(),
+        })?;
+        let wrong = Refusal::Malformed { field: 101, value: received.descriptors.len() as u64 };
+        let [pidfd, doorbell] =
+            <[OwnedFd; HELLO_DESCRIPTORS]>::try_from(received.descriptors).map_err(|_| wrong)?;
+        let pidfd = Pidfd::from_fd(pidfd).map_err(|_| wrong)?;
+        let named = pidfd.pid().ok().flatten();
+        match credentials.pid {
+            Some(pid) if named == Some(pid) => {
+                Ok(Accepted { hello, role, uid, pid, pidfd, doorbell })
+            }
+            sender => Err(Refusal::WrongPidfd {
+                named: named.unwrap_or(0).into(),
+                sender: sender.unwrap_or(0).into(),
+            }),
+        }
+    }
+
+    /// Every attach gets a serial that was never used before; the header knows it first.
+    // pending r[impl attach.serial]
+    fn next_serial(&mut self) -> Result<Serial, Refusal> {
+        let serial = self.core.control.serial_last() + 1;
+        match Serial::try_from(serial) {
+            Ok(serial) if serial <= SERIAL_MAX => {
+                self.core.control.set_serial_last(serial);
+                Ok(serial)
+            }
+            _ => Err(Refusal::SerialsUsedUp { serials: SERIAL_MAX.into() }),
+        }
+    }
+
+    /// A process that comes back keeps its lease table, if it is the same process.
+    fn lease_serial(&self, accepted: &Accepted, serial: Serial) -> Serial {
+        let named = accepted.hello.lease_serial.get();
+        let same = self
+            .peers
+            .iter()
+            .any(|peer| peer.who.lease_serial == named && peer.who.pid == accepted.pid);
+        if named != 0 && same { named } else { serial }
+    }
+
+    fn free_row(&self) -> Result<u32, Refusal> {
+        let rows = self.core.geometry.peers_max as u32;
+        (0..rows)
+            .find(|row| !self.peers.iter().any(|peer| peer.who.row == *row))
+            .ok_or(Refusal::Full { guests: rows.into(), guests_max: rows.into() })
+    }
+
+    fn welcome(&self, who: &Who, files: &AttachFiles) -> Welcome {
+        let options = &self.core.options;
+        let mut welcome = Welcome::blank();
+        welcome.serial = who.serial.into();
+        welcome.row = who.row.into();
+        welcome.lease_serial = who.lease_serial.into();
+        welcome.ring_capacity_bytes = options.ring_capacity_bytes.into();
+        welcome.inline_bytes_max = options.inline_bytes_max.into();
+        welcome.heartbeat_interval_ms = (options.heartbeat_interval.as_millis() as u32).into();
+        welcome.control_bytes = self.core.control.layout().size_bytes.into();
+        welcome.rings_bytes = files.region.size_bytes().into();
+        welcome
+    }
+
+    /// Descriptors made for this guest: none shares its open file description with another.
+    // pending r[impl attach.own_descriptors]
+    fn descriptors(&self, role: Role, files: &AttachFiles) -> Result<Vec<OwnedFd>, SystemError> {
+        let mut descriptors = vec![
+            reopen(&self.control_file, Access::ReadOnly)?,
+            reopen(&self.pool_file, Access::ReadOnly)?,
+            reopen(&files.rings, Access::ReadWrite)?,
+            reopen(&files.leases, Access::ReadWrite)?,
+        ];
+        if role == Role::Writer {
+            descriptors.push(reopen(&self.pool_file, Access::ReadWrite)?);
+        }
+        Ok(descriptors)
+    }
+
+    fn enter(&mut self, entry: Entry, socket: AttachSocket) {
+        let Entry { who, pidfd, doorbell, rings } = entry;
+        self.core.counters.attached += 1;
+        tracing::info!(serial = who.serial, pid = who.pid, role = ?who.role, "guest attached");
+        self.core.tell(HostEvent::Attached { serial: who.serial, pid: who.pid });
+        self.peers.push(Peer {
+            who,
+            pidfd,
+            link: Some(Link::new(socket, doorbell, rings)),
+            state: PeerState::Attached,
+            stock: Vec::new(),
+            heartbeat_seen: 0,
+            heartbeat_tick: self.tick,
+            ended: None,
+        });
+    }
+}
+
+fn peer_fields(who: &Who, uid: u32) -> PeerFields {
+    PeerFields {
+        serial: who.serial,
+        state: PeerState::Attached,
+        attached: true,
+        role: who.role,
+        pid: who.pid,
+        // 0 is no process's: a guest that cannot be looked at is not taken for alive later on.
+        start_time_ticks: process::start_time_ticks(who.pid).unwrap_or(0),
+        boot_id: process::boot_id().unwrap_or(0),
+        uid,
+        lease_serial: who.lease_serial,
+    }
+}
+
+/// What the host ran out of goes into its log; the guest learns the system's error number.
+fn out_of(error: Box<dyn Error>) -> Refusal {
+    tracing::warn!(%error, "an attach could not be completed");
+    let mut source: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(error) = source {
+        if let Some(errno) = error.downcast_ref::<Errno>() {
+            return Refusal::Resources { errno: errno.raw_os_error().unsigned_abs().into() };
+        }
+        source = error.source();
+    }
+    Refusal::Resources { errno: 0 }
+}

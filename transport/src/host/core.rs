@@ -1,0 +1,223 @@
+//! What serving needs apart from the peers themselves: the slots, the service, the lease tables.
+
+use super::growth::Growth;
+use super::options::HostOptions;
+use super::peer::{Stock, Who};
+use super::refill::Parked;
+use super::stats::Counters;
+use crate::Serial;
+use crate::control::ControlWriter;
+use crate::format::Role;
+use crate::layout::Geometry;
+use crate::pool::VarSlotPool;
+use crate::service::{Answer, Payload, Request, Service, ServiceContext};
+use crate::wire::{self, ErrorWords, RequestError, SERVICE_KIND_MIN, SlotPayload, flag, kind};
+use onecopy_shm::{FrameHeader, LeaseScan, Producer, SlotRef, SlotState};
+use std::mem::size_of;
+use zerocopy::{FromBytes, IntoBytes, little_endian as le};
+
+/// The host without its peers and without its files and sockets.
+pub(super) struct Core<S> {
+    pub options: HostOptions,
+    pub geometry: Geometry,
+    pub grant_quota_bytes: u64,
+    pub control: ControlWriter,
+    pub pool: VarSlotPool,
+    pub service: S,
+    /// The lease table of every process that is not proven dead, by attach.
+    pub leases: Vec<(Serial, LeaseScan)>,
+    pub growth: Growth,
+    /// Refills that wait for the pool to grow.
+    pub parked: Vec<Parked>,
+    pub clock_s: u64,
+    pub counters: Counters,
+}
+
+/// What carrying out a request led to.
+pub(super) enum Carried {
+    /// The first `length` bytes of the reply buffer are the answer.
+    Answer { length: u32, flags: u8 },
+    /// The same, and the guest is gone.
+    Goodbye { length: u32 },
+    /// No answer is owed, or not yet.
+    Silent,
+}
+
+const ERROR_BYTES: u32 = size_of::<ErrorWords>() as u32;
+
+impl<S: Service> Core<S> {
+    /// The most bytes that the answer to this request can have.
+    pub fn reply_bytes_max(
+        &self,
+        who: &Who,
+        header: &FrameHeader,
+        bytes: &[u8],
+        replies: &Producer,
+    ) -> u32 {
+        let wanted = match header.kind {
+            kind::REFILL => self.refill_bytes_max(),
+            kind::PING => header.length,
+            kind::STATS | kind::AUDIT => replies.frame_length_max(),
+            service if service >= SERVICE_KIND_MIN => match request(who, header, bytes) {
+                Ok(request) => self.service.reply_bytes_max(&request),
+                Err(_) => ERROR_BYTES,
+            },
+            _ => ERROR_BYTES,
+        };
+        wanted.max(ERROR_BYTES).min(replies.frame_length_max())
+    }
+
+    /// Carries out one request and writes its answer into `reply`.
+    pub fn carry_out(
+        &mut self,
+        who: &Who,
+        stock: &mut Vec<Stock>,
+        header: &FrameHeader,
+        bytes: &[u8],
+        reply: &mut [u8],
+    ) -> Carried {
+        self.counters.requests += 1;
+        let result = match header.kind {
+            kind::REFILL => self.refill(who, stock, header, bytes, reply),
+            kind::GIVE_BACK => self.give_back(who, bytes),
+            kind::GOODBYE => goodbye(who, header, bytes, reply),
+            kind::PING => Ok(echo(bytes, reply)),
+            kind::STATS => Ok(text(&self.stats_json(), reply)),
+            kind::AUDIT => Ok(self.audit_text(reply)),
+            service if service >= SERVICE_KIND_MIN => self.serve_request(who, header, bytes, reply),
+            unknown => Err(RequestError::UnknownKind { kind: unknown.into() }),
+        };
+        result.unwrap_or_else(|error| {
+            self.counters.refused += 1;
+            refuse(error, reply)
+        })
+    }
+
+    fn serve_request(
+        &mut self,
+        who: &Who,
+        header: &FrameHeader,
+        bytes: &[u8],
+        reply: &mut [u8],
+    ) -> Result<Carried, RequestError> {
+        let request = request(who, header, bytes)?;
+        if let Payload::Slot { slot, length_bytes } = request.payload {
+            self.check_granted(who, slot, length_bytes)?;
+        }
+        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
+        match self.service.request(&request, &mut context, reply)? {
+            Answer::Inline { length_bytes } => {
+                Ok(Carried::Answer { length: length_bytes, flags: 0 })
+            }
+            Answer::Slot { slot, length_bytes } => {
+                self.check_granted(who, slot, length_bytes)?;
+                let words =
+                    SlotPayload { slot: slot.to_u64().into(), length_bytes: length_bytes.into() };
+                Ok(answer(words.as_bytes(), reply, flag::SLOT))
+            }
+        }
+    }
+
+    /// A payload slot must be granted to the guest that names it, and be long enough.
+    // pending r[impl link.slot_checked]
+    fn check_granted(&self, who: &Who, slot: SlotRef, length: u64) -> Result<(), RequestError> {
+        let granted = self.pool.slot(slot).is_some_and(|view| {
+            view.state == SlotState::Granted
+                && view.owner == who.serial
+                && length <= view.slot_bytes
+        });
+        if granted { Ok(()) } else { Err(bad_slot(slot, length)) }
+    }
+
+    /// Looks once through all lease tables and frees the retired slots that nobody reads.
+    pub fn reclaim(&mut self) -> u32 {
+        let leases = &self.leases;
+        self.pool.reclaim(&mut |note| {
+            for (_, scan) in leases {
+                scan.for_each(&mut *note);
+            }
+        })
+    }
+}
+
+/// The host's view of a service request.
+fn request<'a>(
+    who: &Who,
+    header: &FrameHeader,
+    bytes: &'a [u8],
+) -> Result<Request<'a>, RequestError> {
+    let payload = if header.flags & flag::SLOT == 0 {
+        Payload::Inline(bytes)
+    } else {
+        slot_payload(header, bytes)?
+    };
+    Ok(Request { serial: who.serial, writer: who.role == Role::Writer, kind: header.kind, payload })
+}
+
+fn slot_payload<'a>(header: &FrameHeader, bytes: &[u8]) -> Result<Payload<'a>, RequestError> {
+    let malformed = RequestError::Malformed {
+        kind: header.kind.into(),
+        length_bytes: header.length.into(),
+        offset: 0,
+    };
+    let words = SlotPayload::read_from_bytes(bytes).map_err(|_| malformed)?;
+    let slot = SlotRef::from_u64(words.slot.get()).ok_or(malformed)?;
+    Ok(Payload::Slot { slot, length_bytes: words.length_bytes.get() })
+}
+
+fn goodbye(
+    who: &Who,
+    header: &FrameHeader,
+    bytes: &[u8],
+    reply: &mut [u8],
+) -> Result<Carried, RequestError> {
+    match le::U64::read_from_bytes(bytes) {
+        Ok(serial) if serial.get() == u64::from(who.serial) => match answer(bytes, reply, 0) {
+            Carried::Answer { length, .. } => Ok(Carried::Goodbye { length }),
+            other => Ok(other),
+        },
+        _ => Err(RequestError::Malformed {
+            kind: header.kind.into(),
+            length_bytes: header.length.into(),
+            offset: 0,
+        }),
+    }
+}
+
+/// Copies as much of `bytes` into the reply as it takes.
+pub(super) fn answer(bytes: &[u8], reply: &mut [u8], flags: u8) -> Carried {
+    let length = bytes.len().min(reply.len());
+    reply[..length].copy_from_slice(&bytes[..length]);
+    Carried::Answer { length: length as u32, flags }
+}
+
+fn echo(bytes: &[u8], reply: &mut [u8]) -> Carried {
+    answer(bytes, reply, 0)
+}
+
+fn text(text: &str, reply: &mut [u8]) -> Carried {
+    answer(text.as_bytes(), reply, 0)
+}
+
+fn refuse(error: RequestError, reply: &mut [u8]) -> Carried {
+    answer(error.encode().as_bytes(), reply, flag::ERROR)
+}
+
+pub(super) fn bad_slot(slot: SlotRef, length_bytes: u64) -> RequestError {
+    RequestError::BadSlot {
+        slot: slot.slot.into(),
+        generation: slot.generation.into(),
+        length_bytes,
+    }
+}
+
+pub(super) fn malformed(header_kind: u8, bytes: &[u8], offset: usize) -> RequestError {
+    RequestError::Malformed {
+        kind: header_kind.into(),
+        length_bytes: bytes.len() as u64,
+        offset: offset as u64,
+    }
+}
+
+/// Keeps the transport's own payload sizes in view: they must fit the smallest frame.
+const _: () = assert!(size_of::<wire::Refill>() + size_of::<wire::Grants>() <= 64);

@@ -1,0 +1,66 @@
+//! The files of one attach: `rings/<serial>` and the guest process's `leases/<serial>`.
+
+use super::link::RingsLayout;
+use super::peer::Who;
+use crate::segment::{AreaFile, Backing, SegmentDir};
+use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes};
+use std::error::Error;
+use std::os::fd::OwnedFd;
+
+/// Files and mappings of one attach, as the host holds them.
+pub(super) struct AttachFiles {
+    pub rings: OwnedFd,
+    pub leases: OwnedFd,
+    /// The whole rings file, writable.
+    pub region: Region,
+    pub scan: LeaseScan,
+}
+
+impl AttachFiles {
+    /// Makes fresh rings, and a fresh lease table unless the process already has one. Both are
+    /// allocated up front: a full file system is an error here, not SIGBUS later.
+    pub fn make(
+        dir: &SegmentDir,
+        who: &Who,
+        ring_capacity_bytes: u32,
+        leases_max: u64,
+    ) -> Result<AttachFiles, Box<dyn Error>> {
+        let rings_bytes = RingsLayout::new(ring_capacity_bytes)?.size_bytes;
+        let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes)?;
+        let region =
+            Mapping::map(&rings, rings_bytes, Access::ReadWrite)?.region(0, rings_bytes)?;
+        let file = AreaFile::Leases(who.lease_serial);
+        let leases = if who.lease_serial == who.serial {
+            make_file(dir, file, lease_table_bytes(leases_max as u32))?
+        } else {
+            dir.open_file(file, Access::ReadWrite)?
+        };
+        let scan = scan_of(&leases, leases_max)?;
+        Ok(AttachFiles { rings, leases, region, scan })
+    }
+}
+
+/// Maps a lease table to look through it.
+pub(super) fn scan_of(leases: &OwnedFd, leases_max: u64) -> Result<LeaseScan, Box<dyn Error>> {
+    let capacity = u32::try_from(leases_max)?;
+    let size_bytes = lease_table_bytes(capacity);
+    let region = Mapping::map(leases, size_bytes, Access::ReadOnly)?.region(0, size_bytes)?;
+    Ok(LeaseScan::new(&region, capacity)?)
+}
+
+fn make_file(dir: &SegmentDir, file: AreaFile, bytes: u64) -> Result<OwnedFd, Box<dyn Error>> {
+    let created = dir.create_file(file)?;
+    let reserved = Backing::detect(&created, &dir.path().as_path().join(file.to_string()))
+        .map_err(Box::<dyn Error>::from)
+        .and_then(|backing| Ok(backing.reserve(&created, 0, page_multiple(bytes))?));
+    if let Err(error) = reserved {
+        // Half a file is no use to anybody.
+        let _ = dir.remove_file(file);
+        return Err(error);
+    }
+    Ok(created)
+}
+
+fn page_multiple(bytes: u64) -> u64 {
+    bytes.next_multiple_of(rustix::param::page_size() as u64)
+}

@@ -1,0 +1,203 @@
+//! Who lives, who is late, who is gone, and taking back what the gone ones held.
+//!
+//! A late heartbeat or a closed socket is suspicion: the guest gets no new work. Only a readable
+//! pidfd or the guest's own goodbye is proof, and only proof lets its slots be reused.
+
+use super::Host;
+use super::core::{Carried, Core};
+use super::events::HostEvent;
+use super::peer::{Ended, Peer, Who};
+use crate::format::PeerState;
+use crate::segment::AreaFile;
+use crate::service::{Service, ServiceContext};
+use std::time::Instant;
+
+/// Scratch for the answers that nobody waits for any more.
+const UNREAD_REPLY_BYTES: usize = 64 << 10;
+
+impl<S: Service> Host<S> {
+    /// Acts on links that ended in this turn.
+    pub(super) fn sweep_ended(&mut self) {
+        let mut index = 0;
+        while index < self.peers.len() {
+            match self.peers[index].ended.take() {
+                Some(Ended::Goodbye) => self.recover(index, true),
+                Some(Ended::CutOff(reason)) => {
+                    self.cut_off(index, reason);
+                    index += 1;
+                }
+                None => index += 1,
+            }
+        }
+    }
+
+    /// Ends a peer's link, not its life: what it holds is quarantined until it is proven dead.
+    // pending r[impl peer.cut_off]
+    pub(super) fn cut_off(&mut self, index: usize, reason: String) {
+        let peer = &mut self.peers[index];
+        tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest cut off");
+        self.core.control.set_attached(peer.who.row.into(), false);
+        if let Some(link) = peer.link.take() {
+            self.poller.forget_link(&link);
+        }
+        self.core.set_state(peer, PeerState::Suspect);
+        self.core.pool.quarantine(peer.who.serial);
+        self.core.counters.cut_off += 1;
+        self.core.tell(HostEvent::CutOff { serial: peer.who.serial, reason });
+        if peer.pidfd.is_dead().unwrap_or(false) {
+            self.recover(index, false);
+        }
+    }
+
+    /// A peer's pidfd is readable.
+    pub(super) fn on_death(&mut self, serial: crate::Serial) {
+        if let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial)
+            && self.peers[index].pidfd.is_dead().unwrap_or(false)
+        {
+            self.recover(index, false);
+        }
+    }
+
+    /// A peer's socket was closed: no proof of anything, but it cannot be woken any more.
+    // pending r[impl peer.closed_socket]
+    pub(super) fn on_socket_closed(&mut self, serial: crate::Serial) {
+        let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
+            return;
+        };
+        if self.peers[index].pidfd.is_dead().unwrap_or(false) {
+            self.recover(index, false);
+            return;
+        }
+        let Host { peers, core, poller, .. } = self;
+        let peer = &mut peers[index];
+        if let Some(link) = peer.link.as_ref() {
+            poller.forget(&link.socket);
+        }
+        core.suspect(peer);
+    }
+
+    /// Takes back everything that a dead or departed guest held. Can be done again from any point.
+    // pending r[impl peer.recover]
+    fn recover(&mut self, index: usize, goodbye: bool) {
+        let started = Instant::now();
+        let mut peer = self.peers.swap_remove(index);
+        let who = peer.who;
+        self.poller.forget(&peer.pidfd);
+        if let Some(link) = peer.link.as_ref() {
+            self.poller.forget_link(link);
+        }
+        self.core.set_state(&mut peer, PeerState::Dead);
+        self.core.carry_out_rest(&mut peer);
+        let slots = self.core.take_back_all(&who);
+        let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
+        self.core.service.peer_gone(who.serial, &mut context);
+        self.core.control.set_attached(who.row.into(), false);
+        self.core.leases.retain(|(serial, _)| *serial != who.serial);
+        self.core.parked.retain(|parked| parked.serial != who.serial);
+        self.core.reclaim();
+        self.remove_files(&who);
+        self.core.control.clear_peer(who.row.into());
+        self.core.counters.recovered += 1;
+        let took = started.elapsed();
+        tracing::info!(
+            serial = who.serial,
+            pid = who.pid,
+            goodbye,
+            slots,
+            ?took,
+            "guest recovered"
+        );
+        self.core.tell(HostEvent::Recovered {
+            serial: who.serial,
+            pid: who.pid,
+            goodbye,
+            slots,
+            took,
+        });
+    }
+
+    /// Unlinks the files of one attach; its lease table only if no other attach uses it.
+    pub(super) fn remove_files(&self, who: &Who) {
+        let shared = self.peers.iter().any(|peer| peer.who.lease_serial == who.lease_serial);
+        let mut removed = self.dir.remove_file(AreaFile::Rings(who.serial));
+        if !shared {
+            removed = removed.and(self.dir.remove_file(AreaFile::Leases(who.lease_serial)));
+        }
+        if let Err(error) = removed {
+            tracing::warn!(serial = who.serial, %error, "files of a gone guest were not removed");
+        }
+    }
+
+    /// Looks at every heartbeat. Called once per tick of the host's own clock, so that a host that
+    /// was stopped for a while counts one tick and suspects nobody.
+    // pending r[impl peer.suspect]
+    pub(super) fn check_heartbeats(&mut self) {
+        let Host { peers, core, tick, .. } = self;
+        let silent_ticks_max = u64::from(core.options.suspect_after_intervals);
+        for peer in peers.iter_mut() {
+            let Some(link) = peer.link.as_ref() else { continue };
+            let beat = link.rings.heartbeat.load(std::sync::atomic::Ordering::Relaxed);
+            if beat != peer.heartbeat_seen {
+                peer.heartbeat_seen = beat;
+                peer.heartbeat_tick = *tick;
+                if peer.state == PeerState::Suspect && !link.socket.is_closed().unwrap_or(true) {
+                    core.clear(peer);
+                }
+            } else if peer.state == PeerState::Attached
+                && tick.saturating_sub(peer.heartbeat_tick) > silent_ticks_max
+            {
+                core.suspect(peer);
+            }
+        }
+    }
+}
+
+impl<S: Service> Core<S> {
+    /// Carries out the whole frames that a gone guest left in its ring.
+    fn carry_out_rest(&mut self, peer: &mut Peer) {
+        let Peer { who, link, stock, .. } = peer;
+        let Some(mut link) = link.take() else { return };
+        let mut unread = vec![0; UNREAD_REPLY_BYTES];
+        while let Ok(Some(header)) = link.next_request() {
+            let bound =
+                self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
+            unread.resize(unread.len().max(bound as usize), 0);
+            let reply = &mut unread[..bound as usize];
+            let carried = self.carry_out(who, stock, &header, &link.request_bytes, reply);
+            if matches!(carried, Carried::Goodbye { .. }) {
+                break;
+            }
+        }
+    }
+
+    fn take_back_all(&mut self, who: &Who) -> u64 {
+        self.pool.release_quarantined(who.serial).slots + self.pool.take_back(who.serial).slots
+    }
+
+    fn suspect(&mut self, peer: &mut Peer) {
+        if peer.state == PeerState::Attached {
+            tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, "guest suspected");
+            self.set_state(peer, PeerState::Suspect);
+            self.counters.suspected += 1;
+            self.tell(HostEvent::Suspected { serial: peer.who.serial });
+        }
+    }
+
+    fn clear(&mut self, peer: &mut Peer) {
+        tracing::info!(serial = peer.who.serial, pid = peer.who.pid, "guest is back");
+        self.set_state(peer, PeerState::Attached);
+        self.tell(HostEvent::Cleared { serial: peer.who.serial });
+    }
+
+    fn set_state(&mut self, peer: &mut Peer, state: PeerState) {
+        peer.state = state;
+        self.control.set_peer_state(peer.who.row.into(), state);
+    }
+
+    /// Tells the listener, if there still is one.
+    pub fn tell(&mut self, event: HostEvent) {
+        if let Some(events) = &self.options.events {
+            let _ = events.send(event);
+        }
+    }
+}

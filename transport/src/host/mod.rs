@@ -1,0 +1,127 @@
+//! The host: owns a segment, serves the guests that attach to it.
+//!
+//! One thread turns the loop ([`Host::serve`]); other threads talk to it through a [`HostHandle`].
+//! Everything a guest can write is read once into a local and then checked; what the guests hold is
+//! known from the host's own heap alone.
+
+mod accept;
+mod core;
+mod events;
+mod files;
+mod growth;
+mod handle;
+mod inherit;
+mod link;
+mod liveness;
+mod options;
+mod peer;
+mod poller;
+mod refill;
+mod reserve;
+mod serve;
+mod start;
+mod stats;
+mod takeover;
+mod turn;
+mod wake;
+
+pub use events::HostEvent;
+pub use handle::{HandleError, HostHandle};
+pub use options::HostOptions;
+pub use reserve::{PeerReservation, SpawnError};
+pub use serve::ServeError;
+pub use start::StartError;
+pub use stats::Counters;
+
+use crate::audit::AuditReport;
+use crate::layout::Geometry;
+use crate::segment::{SegmentDir, SegmentLock};
+use crate::service::Service;
+use crate::socket::AttachListener;
+use accept::Greeting;
+use core::Core;
+use handle::Command;
+use onecopy_shm::Sleeper;
+use peer::Peer;
+use poller::Poller;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+use wake::WakeHandle;
+
+/// The owner of a segment.
+///
+/// Dropping it says goodbye to every guest and leaves the segment whole, or removes it if it was
+/// started with `remove_on_leave`.
+pub struct Host<S: Service> {
+    core: Core<S>,
+    peers: Vec<Peer>,
+    greetings: Vec<Greeting>,
+    greeting_last: u32,
+    listener: AttachListener,
+    poller: Poller,
+    sleeper: Sleeper,
+    dir: SegmentDir,
+    control_file: Arc<OwnedFd>,
+    pool_file: Arc<OwnedFd>,
+    commands: Receiver<Command>,
+    handle: HostHandle,
+    wake: WakeHandle,
+    /// Ticks of the host's own clock: one per heartbeat interval in which the loop turned.
+    tick: u64,
+    tick_at: Instant,
+    started: Instant,
+    /// Coarse clock when this life started, in seconds.
+    clock_base_s: u64,
+    leaving: bool,
+    /// Until it is given back nobody else may be the host.
+    lock: Option<SegmentLock>,
+}
+
+impl<S: Service> Host<S> {
+    /// What other threads use to talk to this host.
+    pub fn handle(&self) -> HostHandle {
+        self.handle.clone()
+    }
+
+    /// The segment's geometry.
+    pub fn geometry(&self) -> &Geometry {
+        &self.core.geometry
+    }
+
+    /// Where the segment is.
+    pub fn segment(&self) -> &std::path::Path {
+        self.dir.path().as_path()
+    }
+
+    /// The service.
+    pub fn service(&self) -> &S {
+        &self.core.service
+    }
+
+    /// Which life of the host this is, from 1.
+    pub fn boot_epoch(&self) -> u64 {
+        self.core.control.reader().boot_epoch()
+    }
+
+    /// Every figure with its name.
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        self.core.stats()
+    }
+
+    /// Checks everything that must add up.
+    pub fn audit(&self) -> AuditReport {
+        self.core.audit()
+    }
+}
+
+impl<S: Service> std::fmt::Debug for Host<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Host")
+            .field("segment", &self.segment())
+            .field("peers", &self.peers.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! What a host is started with.
+
+use crate::error::GeometryError;
+use crate::host::HostEvent;
+use crate::layout::{GRANULE_BYTES_DEFAULT, Geometry, SLOTS_MAX};
+use crate::pool::ClassTable;
+use crate::service::Service;
+use crate::socket::Allowed;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// Options of a host. Geometry (sizes, granule, classes, `guests_max`, `leases_max`) is used when
+/// the segment is made; an existing segment keeps its own.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Directory of the segment.
+    pub segment: PathBuf,
+    /// Where the pool lies, if not in the segment's directory: a file or a device.
+    pub pool: Option<PathBuf>,
+    /// Bytes of pool to start with; rounded up to the extent unit.
+    pub pool_bytes: u64,
+    /// Largest size the pool can ever have, in bytes; rounded up to the extent unit.
+    pub pool_bytes_max: u64,
+    /// Smallest slot in bytes; a power of two, 64 B to 2 MiB.
+    pub granule_bytes: u64,
+    /// Largest slot in bytes; `None` means an eighth of the largest pool.
+    pub slot_bytes_max: Option<u64>,
+    /// The slot sizes, if not the default ones.
+    pub classes: Option<Vec<u64>>,
+    /// Most guests attached at once, 1 to 2048.
+    pub guests_max: u32,
+    /// Data capacity of each ring, in bytes; a power of two, 1 KiB to 64 MiB.
+    pub ring_capacity_bytes: u32,
+    /// Payloads of at most this many bytes travel in the frame; at most what a frame can hold.
+    pub inline_bytes_max: u32,
+    /// How often a guest must change its heartbeat word.
+    pub heartbeat_interval: Duration,
+    /// A guest that is silent for so many heartbeat intervals is suspect.
+    pub suspect_after_intervals: u32,
+    /// Cells in each lease table: the most leases one guest process can hold.
+    pub leases_max: u32,
+    /// Most bytes of slots granted to one guest; `None` means a quarter of the largest pool, and
+    /// at least two of the largest slots.
+    pub grant_bytes_max: Option<u64>,
+    /// Most free slots kept ready in one guest's magazine of one class.
+    pub magazine_slots_max: u32,
+    /// Never sleep: poll the rings without pause.
+    pub polling: bool,
+    /// Users and groups that may attach, besides the host's own user.
+    pub allowed: Allowed,
+    /// Remove the segment when the host leaves in order.
+    pub remove_on_leave: bool,
+    /// Where to tell of attaches, deaths and growth.
+    pub events: Option<Sender<HostEvent>>,
+}
+
+impl HostOptions {
+    /// The defaults for a segment at this path.
+    pub fn new(segment: impl Into<PathBuf>) -> HostOptions {
+        HostOptions {
+            segment: segment.into(),
+            pool: None,
+            pool_bytes: 1 << 30,
+            pool_bytes_max: 8 << 30,
+            granule_bytes: GRANULE_BYTES_DEFAULT,
+            slot_bytes_max: None,
+            classes: None,
+            guests_max: 64,
+            ring_capacity_bytes: 64 << 10,
+            inline_bytes_max: 4 << 10,
+            heartbeat_interval: Duration::from_millis(100),
+            suspect_after_intervals: 30,
+            leases_max: 32 << 10,
+            grant_bytes_max: None,
+            magazine_slots_max: 32,
+            polling: false,
+            allowed: Allowed::default(),
+            remove_on_leave: false,
+            events: None,
+        }
+    }
+
+    /// The geometry of a new segment, checked.
+    pub(super) fn geometry(&self, service: &dyn Service) -> Result<Geometry, GeometryError> {
+        let unit_bytes = Geometry::unit_bytes_for(self.granule_bytes.max(1));
+        let round_up = |bytes: u64| bytes.div_ceil(unit_bytes).saturating_mul(unit_bytes);
+        let pool_bytes_max = round_up(self.pool_bytes_max.max(self.pool_bytes));
+        let slot_bytes_max = self.slot_bytes_max.unwrap_or(pool_bytes_max / 8);
+        let classes = match &self.classes {
+            Some(list) => list.clone(),
+            None => {
+                ClassTable::default_classes(self.granule_bytes, slot_bytes_max)?.sizes().to_vec()
+            }
+        };
+        let mut geometry = Geometry {
+            granule_bytes: self.granule_bytes,
+            unit_bytes,
+            pool_bytes_max,
+            slots_max: (pool_bytes_max / self.granule_bytes.max(1)).min(SLOTS_MAX),
+            // Twice the guests: rows of peers that are not proven dead stay taken.
+            peers_max: u64::from(self.guests_max) * 2,
+            service_bytes: 0,
+            service_id: service.id(),
+            classes,
+            leases_max: u64::from(self.leases_max),
+        };
+        geometry.service_bytes = service.region_bytes(&geometry);
+        geometry.check()?;
+        Ok(geometry)
+    }
+
+    /// Bytes of pool to start with, rounded to the unit.
+    pub(super) fn pool_bytes_rounded(&self, geometry: &Geometry) -> u64 {
+        let units = self.pool_bytes.div_ceil(geometry.unit_bytes).max(2);
+        (units * geometry.unit_bytes).min(geometry.pool_bytes_max)
+    }
+
+    /// Most bytes of slots one guest may hold.
+    pub(super) fn grant_quota_bytes(&self, geometry: &Geometry) -> u64 {
+        let largest = geometry.classes.last().copied().unwrap_or(0);
+        self.grant_bytes_max.unwrap_or((geometry.pool_bytes_max / 4).max(2 * largest))
+    }
+}

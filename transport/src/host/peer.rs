@@ -1,0 +1,142 @@
+//! One peer as the host knows it. All of this is the host's own; shared words are copies.
+
+use super::link::Rings;
+use crate::Serial;
+use crate::format::{PeerState, Role};
+use crate::pool::ClassIndex;
+use crate::process::Pidfd;
+use crate::socket::AttachSocket;
+use onecopy_shm::FrameHeader;
+use std::os::fd::OwnedFd;
+
+/// Who a peer is: what never changes in its life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who {
+    pub serial: Serial,
+    pub row: u32,
+    pub role: Role,
+    pub pid: u32,
+    pub lease_serial: Serial,
+}
+
+/// What wakes a guest; only that it comes matters.
+const WAKE_BYTE: u8 = 1;
+
+/// One attach of one guest.
+pub(super) struct Peer {
+    pub who: Who,
+    /// Proof of death: readable once the process is gone.
+    pub pidfd: Pidfd,
+    /// Its rings; `None` once the link has ended, and for guests of an earlier host.
+    pub link: Option<Link>,
+    pub state: PeerState,
+    /// Magazine targets, one for each class the guest has asked for.
+    pub stock: Vec<Stock>,
+    /// Last heartbeat seen, and the tick when it last changed.
+    pub heartbeat_seen: u64,
+    pub heartbeat_tick: u64,
+    /// Set when the link has to end; the host's loop then acts on it.
+    pub ended: Option<Ended>,
+}
+
+/// Why a link ends.
+#[derive(Clone, Debug)]
+pub(super) enum Ended {
+    /// The guest said goodbye: it touches nothing shared any more.
+    Goodbye,
+    /// The guest broke the protocol, or the host was told to end it.
+    CutOff(String),
+}
+
+/// The live connection of a peer.
+pub(super) struct Link {
+    pub socket: AttachSocket,
+    /// The guest's own eventfd: watched edge-triggered, never read or written.
+    pub doorbell: OwnedFd,
+    pub rings: Rings,
+    /// The host's own copy of the request at hand.
+    pub request_bytes: Vec<u8>,
+    /// A request that has been copied out and waits for room for its answer.
+    pub waiting: Option<FrameHeader>,
+    /// Frames were committed since the guest was last looked at for waking.
+    pub unannounced: bool,
+}
+
+/// How many free slots of a class a guest is kept supplied with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stock {
+    pub class: ClassIndex,
+    pub target: u32,
+}
+
+impl Link {
+    /// A link on which nothing has been said yet.
+    pub fn new(socket: AttachSocket, doorbell: OwnedFd, rings: Rings) -> Link {
+        Link {
+            socket,
+            doorbell,
+            rings,
+            request_bytes: Vec::new(),
+            waiting: None,
+            unannounced: false,
+        }
+    }
+
+    /// Takes the next request out of the ring into [`Link::request_bytes`].
+    ///
+    /// # Errors
+    /// Says in words how the guest broke the ring.
+    pub fn next_request(&mut self) -> Result<Option<FrameHeader>, String> {
+        if let Some(header) = self.waiting.take() {
+            return Ok(Some(header));
+        }
+        match self.rings.requests.try_read() {
+            Ok(Some(frame)) => {
+                let header = frame.header();
+                frame.copy_to(&mut self.request_bytes);
+                frame.release();
+                Ok(Some(header))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether a request could be carried out now.
+    pub fn is_ready(&mut self) -> bool {
+        match self.waiting {
+            Some(_) => {
+                let replies = &mut self.rings.replies;
+                replies.has_room(replies.frame_length_max()).unwrap_or(true)
+            }
+            None => self.rings.requests.is_ready(),
+        }
+    }
+
+    /// Wakes the guest if it sleeps and there is something new for it.
+    pub fn announce(&mut self) {
+        if std::mem::take(&mut self.unannounced) && self.rings.waker.should_ring() {
+            // A full socket buffer already holds bytes that wake it; a closed one is seen by epoll.
+            let _ = self.socket.send_byte(WAKE_BYTE);
+        }
+    }
+}
+
+/// Raises the target of a class, entering it at first use; returns the new target.
+pub(super) fn raise_stock(
+    stock: &mut Vec<Stock>,
+    class: ClassIndex,
+    wanted: u32,
+    most: u32,
+) -> u32 {
+    let position = match stock.iter().position(|entry| entry.class == class) {
+        Some(position) => position,
+        None => {
+            stock.push(Stock { class, target: 0 });
+            stock.len() - 1
+        }
+    };
+    let entry = &mut stock[position];
+    entry.target = (entry.target * 2).max(wanted).clamp(1, most.max(1));
+    entry.target
+}

@@ -1,0 +1,242 @@
+//! Keeps the guests' magazines filled: grants on request, and ahead of need.
+
+use super::Host;
+use super::core::{Carried, Core, answer, bad_slot, malformed};
+use super::peer::{Peer, Stock, Who, raise_stock};
+use crate::Serial;
+use crate::format::{PeerState, Role};
+use crate::pool::{ClassIndex, GrantError, NoRoom};
+use crate::service::{Service, ServiceContext};
+use crate::wire::{ErrorWords, Grants, Refill, RequestError, flag, kind};
+use onecopy_shm::SlotRef;
+use std::mem::size_of;
+use zerocopy::{FromBytes, IntoBytes, little_endian as le};
+
+/// Retired slots that are looked up in the lease tables together.
+pub(super) const LIMBO_BATCH: usize = 64;
+/// Most bytes of free slots kept ready in one magazine, if that is more than one slot.
+const MAGAZINE_BYTES_MAX: u64 = 1 << 20;
+/// Most refills of one guest that may wait for growth.
+const PARKED_PER_GUEST_MAX: usize = 256;
+
+/// A refill that waits for the pool to grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parked {
+    pub serial: Serial,
+    pub request_id: u32,
+    pub class: ClassIndex,
+    pub count: u32,
+}
+
+impl<S: Service> Core<S> {
+    /// Answer bytes of the largest refill.
+    pub fn refill_bytes_max(&self) -> u32 {
+        size_of::<Grants>() as u32 + 8 * self.options.magazine_slots_max
+    }
+
+    /// Most free slots that one guest's magazine of this class is kept supplied with.
+    fn magazine_slots_max(&self, class: ClassIndex) -> u32 {
+        let by_bytes = MAGAZINE_BYTES_MAX / self.pool.classes().slot_bytes(class).max(1);
+        (by_bytes as u32).clamp(1, self.options.magazine_slots_max.max(1))
+    }
+
+    pub fn refill(
+        &mut self,
+        who: &Who,
+        stock: &mut Vec<Stock>,
+        header: &onecopy_shm::FrameHeader,
+        bytes: &[u8],
+        reply: &mut [u8],
+    ) -> Result<Carried, RequestError> {
+        let refill =
+            Refill::read_from_bytes(bytes).map_err(|_| malformed(kind::REFILL, bytes, 0))?;
+        if who.role != Role::Writer {
+            return Err(RequestError::WrongRole);
+        }
+        let class = self.pool.classes().class_for(refill.size_bytes.get()).map_err(|error| {
+            RequestError::TooLarge {
+                size_bytes: error.size_bytes,
+                slot_bytes_max: error.slot_bytes_max,
+            }
+        })?;
+        let most = self.magazine_slots_max(class);
+        let asked = u32::try_from(refill.count.get()).unwrap_or(u32::MAX).clamp(1, most);
+        let count = raise_stock(stock, class, asked, most).max(asked);
+        match self.grant_into(who.serial, class, count, reply) {
+            Ok(carried) => Ok(carried),
+            Err(RequestError::NoRoom { growable_bytes, .. })
+                if growable_bytes > 0 && self.park(who, header.request_id, class, count) =>
+            {
+                Ok(Carried::Silent)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets a refill wait for growth that is under way or can be started.
+    // pending r[impl growth.refill_waits]
+    fn park(&mut self, who: &Who, request_id: u32, class: ClassIndex, count: u32) -> bool {
+        let waiting = self.parked.iter().filter(|parked| parked.serial == who.serial).count();
+        if waiting >= PARKED_PER_GUEST_MAX || !self.grow_for(self.pool.classes().slot_bytes(class))
+        {
+            return false;
+        }
+        self.parked.push(Parked { serial: who.serial, request_id, class, count });
+        true
+    }
+
+    /// Grants up to `count` slots and writes them into `reply` as a [`Grants`] payload.
+    fn grant_into(
+        &mut self,
+        serial: Serial,
+        class: ClassIndex,
+        count: u32,
+        reply: &mut [u8],
+    ) -> Result<Carried, RequestError> {
+        let head = Grants { class: u64::from(class).into() };
+        let room = reply.len().saturating_sub(size_of::<Grants>()) / 8;
+        let mut length = size_of::<Grants>();
+        reply[..length].copy_from_slice(head.as_bytes());
+        for granted in 0..count.min(room as u32) {
+            match self.grant_one(serial, class) {
+                Ok(slot) => {
+                    reply[length..length + 8].copy_from_slice(&slot.to_u64().to_le_bytes());
+                    length += 8;
+                }
+                Err(error) if granted == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(Carried::Answer { length: length as u32, flags: 0 })
+    }
+
+    /// One slot for a guest: a free one, one whose last reader has gone, or one that the service
+    /// gives up. Growth comes before eviction: it is asked for, and this fails until it is there.
+    fn grant_one(&mut self, serial: Serial, class: ClassIndex) -> Result<SlotRef, RequestError> {
+        self.check_quota(serial, class)?;
+        let mut refused = match self.pool.grant(serial, class) {
+            Ok(slot) => return Ok(slot),
+            Err(error) => error,
+        };
+        if self.pool.limbo_len() > 0 && self.reclaim() > 0 {
+            match self.pool.grant(serial, class) {
+                Ok(slot) => return Ok(slot),
+                Err(error) => refused = error,
+            }
+        }
+        if self.can_grow() {
+            return Err(self.refused(refused, true));
+        }
+        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
+        if self.service.make_room(class, &mut context) > 0 {
+            self.reclaim();
+        }
+        self.pool.grant(serial, class).map_err(|error| self.refused(error, false))
+    }
+
+    fn refused(&self, error: GrantError, can_grow: bool) -> RequestError {
+        let held_bytes = self.pool.counts().granted.bytes;
+        match error {
+            GrantError::NoRoom(NoRoom {
+                slot_bytes,
+                free_bytes_elsewhere,
+                limbo_slots,
+                growable_bytes,
+                ..
+            }) => RequestError::NoRoom {
+                slot_bytes,
+                free_elsewhere_bytes: free_bytes_elsewhere,
+                limbo_slots,
+                growable_bytes: if can_grow { growable_bytes } else { 0 },
+            },
+            // A class or serial that cannot be has been checked before.
+            _ => RequestError::Quota { held_bytes, wanted_bytes: 0, quota_bytes: 0 },
+        }
+    }
+
+    // pending r[impl pool.quota]
+    fn check_quota(&self, serial: Serial, class: ClassIndex) -> Result<(), RequestError> {
+        let held_bytes = self.pool.granted_to(serial).bytes;
+        let wanted_bytes = self.pool.classes().slot_bytes(class);
+        if held_bytes + wanted_bytes <= self.grant_quota_bytes {
+            return Ok(());
+        }
+        Err(RequestError::Quota { held_bytes, wanted_bytes, quota_bytes: self.grant_quota_bytes })
+    }
+
+    /// Slots that a guest no longer needs.
+    pub fn give_back(&mut self, who: &Who, bytes: &[u8]) -> Result<Carried, RequestError> {
+        for word in bytes.chunks(8) {
+            let slot = le::U64::read_from_bytes(word)
+                .ok()
+                .and_then(|word| SlotRef::from_u64(word.get()))
+                .ok_or(malformed(kind::GIVE_BACK, bytes, 0));
+            match slot.and_then(|slot| {
+                self.pool.give_back(who.serial, slot).map_err(|_| bad_slot(slot, 0))
+            }) {
+                Ok(()) => {}
+                Err(_) => self.counters.refused += 1,
+            }
+        }
+        Ok(Carried::Silent)
+    }
+
+    /// Fills the magazines of a guest that has used half of one, before it has to ask.
+    pub fn top_up(&mut self, peer: &mut Peer) {
+        let Peer { who, link: Some(link), stock, state: PeerState::Attached, .. } = peer else {
+            return;
+        };
+        for entry in stock.iter() {
+            let held = self.pool.granted_of_class(who.serial, entry.class);
+            if held * 2 > entry.target {
+                continue;
+            }
+            let bound = size_of::<Grants>() as u32 + 8 * (entry.target - held);
+            let Ok(mut grant) =
+                link.rings.replies.try_grant(bound.max(size_of::<ErrorWords>() as u32))
+            else {
+                return;
+            };
+            let granted =
+                self.grant_into(who.serial, entry.class, entry.target - held, grant.bytes_mut());
+            if let Ok(Carried::Answer { length, .. }) = granted
+                && grant.commit(length, kind::GRANTS, 0, 0).is_ok()
+            {
+                link.unannounced = true;
+            }
+        }
+    }
+}
+
+impl<S: Service> Host<S> {
+    /// Answers the refills that waited for growth: it has come, or it has failed.
+    pub(super) fn answer_parked(&mut self) {
+        let Host { peers, core, .. } = self;
+        for parked in std::mem::take(&mut core.parked) {
+            let peer = peers.iter_mut().find(|peer| peer.who.serial == parked.serial);
+            let Some(link) = peer.and_then(|peer| peer.link.as_mut()) else { continue };
+            let Ok(mut grant) = link.rings.replies.try_grant(core.refill_bytes_max()) else {
+                core.parked.push(parked);
+                continue;
+            };
+            let result =
+                core.grant_into(parked.serial, parked.class, parked.count, grant.bytes_mut());
+            let carried = match result {
+                Ok(carried) => carried,
+                Err(RequestError::NoRoom { growable_bytes, .. })
+                    if growable_bytes > 0 && core.grow_for(0) =>
+                {
+                    core.parked.push(parked);
+                    continue;
+                }
+                Err(error) => answer(error.encode().as_bytes(), grant.bytes_mut(), flag::ERROR),
+            };
+            if let Carried::Answer { length, flags } = carried
+                && grant.commit(length, kind::REFILL, flags, parked.request_id).is_ok()
+            {
+                link.unannounced = true;
+                link.announce();
+            }
+        }
+    }
+}

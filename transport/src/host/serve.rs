@@ -1,0 +1,142 @@
+//! The host's loop: turns while there is work, spins for a little, sleeps, and looks after its
+//! clock, its sockets and its peers on the way.
+
+use super::Host;
+use super::poller::Ready;
+use crate::format::HostState;
+use crate::segment::{DestroyError, SegmentDir};
+use crate::service::Service;
+use crate::wire::kind;
+use onecopy_shm::SpinBudget;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// While it is busy the loop looks at its sockets and its clock once in so many turns.
+const TURNS_PER_LOOK: u32 = 256;
+
+/// Why the loop ended early.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The system refused to let the loop wait.
+    #[error("the host cannot wait for its guests: {0}")]
+    Wait(Errno),
+}
+
+impl<S: Service> Host<S> {
+    /// Serves until somebody calls [`super::HostHandle::leave`], then says goodbye.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the system does not let it wait; the guests see the host die.
+    pub fn serve(mut self) -> Result<(), ServeError> {
+        let mut spin = SpinBudget::new();
+        let mut turns = 0u32;
+        while !self.leaving {
+            let busy = self.turn();
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_PER_LOOK) {
+                self.look(Duration::ZERO)?;
+            }
+            if busy || self.core.options.polling || spin.spin(|| self.has_requests()) {
+                continue;
+            }
+            self.sleep()?;
+        }
+        Ok(())
+    }
+
+    /// Does everything that one wake-up can bring, waiting for at most `timeout`. With
+    /// [`Host::turn`] this is the loop for those who embed a host in one of their own.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the system does not let it wait.
+    pub fn look(&mut self, timeout: Duration) -> Result<(), ServeError> {
+        let mut found = Vec::new();
+        self.poller.wait(timeout, &mut found).map_err(ServeError::Wait)?;
+        for ready in found {
+            match ready {
+                Ready::Listener => self.accept(),
+                Ready::Wake => self.obey(),
+                Ready::Doorbell => {}
+                Ready::Death(serial) => self.on_death(serial),
+                Ready::SocketClosed(serial) => self.on_socket_closed(serial),
+                Ready::Hello(number) => self.on_hello(number),
+            }
+        }
+        self.finish_growth();
+        self.tick_if_due();
+        Ok(())
+    }
+
+    /// Sleeps until a guest rings, something else happens, or the next tick is due.
+    // pending r[impl doorbell.host_sleeps]
+    fn sleep(&mut self) -> Result<(), ServeError> {
+        self.sleeper.prepare();
+        let timeout = if self.has_requests() {
+            Duration::ZERO
+        } else {
+            let due = self.tick_at + self.core.options.heartbeat_interval;
+            due.saturating_duration_since(Instant::now())
+        };
+        let result = self.look(timeout);
+        self.sleeper.awake();
+        result
+    }
+
+    fn tick_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.tick_at + self.core.options.heartbeat_interval {
+            return;
+        }
+        self.tick_at = now;
+        self.tick += 1;
+        self.core.control.set_host_heartbeat(self.tick);
+        self.core.clock_s = self.clock_base_s + self.started.elapsed().as_secs();
+        self.core.control.set_coarse_clock_s(self.core.clock_s);
+        self.check_heartbeats();
+        self.expire_greetings(now);
+        if self.core.pool.limbo_len() > 0 {
+            self.core.reclaim();
+        }
+        self.core.grow_ahead();
+        if !self.core.parked.is_empty() {
+            self.answer_parked();
+        }
+    }
+
+    /// Tells every guest that the host leaves, so that it is not taken for dead.
+    // pending r[impl host.goodbye]
+    fn say_goodbye(&mut self) {
+        self.core.control.set_host_state(HostState::Left);
+        for link in self.peers.iter_mut().filter_map(|peer| peer.link.as_mut()) {
+            if let Ok(grant) = link.rings.replies.try_grant(0)
+                && grant.commit(0, kind::LEAVING, 0, 0).is_ok()
+            {
+                link.unannounced = true;
+                link.announce();
+            }
+        }
+    }
+}
+
+impl<S: Service> Host<S> {
+    fn remove_segment(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        let removed = SegmentDir::open(self.dir.path())
+            .map_err(DestroyError::from)
+            .and_then(|dir| dir.destroy(lock));
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the segment was not removed");
+        }
+    }
+}
+
+impl<S: Service> Drop for Host<S> {
+    fn drop(&mut self) {
+        self.say_goodbye();
+        if self.core.options.remove_on_leave {
+            self.remove_segment();
+        }
+    }
+}

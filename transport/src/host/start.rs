@@ -1,0 +1,375 @@
+//! Starting a host: on an empty place, on what an unfinished start left, or on the segment of a
+//! host that is gone.
+
+use super::Host;
+use super::core::Core;
+use super::growth::{Growth, GrowthFiles, reserve_slots};
+use super::handle::HostHandle;
+use super::options::HostOptions;
+use super::poller::{Poller, Ready};
+use super::stats::Counters;
+use super::wake::WakeHandle;
+use crate::control::{ControlError, ControlWriter, HeaderError, InitialiseError, read_geometry};
+use crate::error::{Corrupt, GeometryError};
+use crate::format::HostState;
+use crate::layout::ControlLayout;
+use crate::pool::{RecoverError, VarSlotPool};
+use crate::segment::{
+    AreaFile, Backing, BackingError, Contents, DestroyError, DirError, FileError, Foreign,
+    GrowError, LockError, PathError, PoolFile, PoolFileError, RoomError, SegmentDir, SegmentLock,
+    SegmentPath, SystemError, check_room,
+};
+use crate::service::{Service, ServiceError, ServiceStart};
+use crate::socket::{AttachListener, BindError, SocketMode};
+use onecopy_shm::error::{MapError, RegionError};
+use onecopy_shm::{Access, Mapping, Sleeper};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// How long a start waits for the lock of a host that was just killed: the kernel gives it back
+/// only when the dead process's mappings have been taken down.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a host could not be started. Whatever stood there before still stands.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The path cannot be that of a segment.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// Another host is there, or the lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Something else stands there.
+    #[error("this is no segment: {0}")]
+    Foreign(Foreign),
+    /// A file of the segment cannot be made or opened.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The pool's file is not this segment's, or cannot hold a pool.
+    #[error(transparent)]
+    PoolFile(#[from] PoolFileError),
+    /// The pool's file cannot hold a pool.
+    #[error(transparent)]
+    Backing(#[from] BackingError),
+    /// There is no room for the segment.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The room could not be reserved.
+    #[error(transparent)]
+    Grow(#[from] GrowError),
+    /// A geometry that no segment can have.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The control area is not one that this build can use.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The control area cannot be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The control area cannot be laid out.
+    #[error(transparent)]
+    Initialise(#[from] InitialiseError),
+    /// The slots that an earlier host left do not make sense.
+    #[error(transparent)]
+    Pool(#[from] RecoverError),
+    /// An earlier host served something else here.
+    #[error("this segment was made for service {found:#x}, this host serves {expected:#x}")]
+    WrongService {
+        /// The service that made it.
+        found: u64,
+        /// The service of this host.
+        expected: u64,
+    },
+    /// A ring too small or too large, or no power of two, or too small for the inline payloads.
+    #[error(
+        "ring capacity {capacity_bytes} with inline payloads up to {inline_bytes_max} bytes: \
+             expected a power of two from 1024 to 67108864, and at most {frame_length_max} inline"
+    )]
+    Ring {
+        /// Ring capacity asked for, in bytes.
+        capacity_bytes: u32,
+        /// Inline threshold asked for, in bytes.
+        inline_bytes_max: u32,
+        /// What a frame of such a ring can hold, in bytes.
+        frame_length_max: u32,
+    },
+    /// Guests allowed is out of range.
+    #[error("guests_max is {guests_max}, expected 1 to 2048")]
+    GuestsMax {
+        /// What was asked for.
+        guests_max: u32,
+    },
+    /// Memory could not be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A window of the control area lies outside of it.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// The lease table of a guest of an earlier host cannot be looked through.
+    #[error("the lease table of guest {serial}, which still lives, cannot be used: {reason}")]
+    Leases {
+        /// Serial of the guest.
+        serial: crate::Serial,
+        /// What was in the way.
+        reason: String,
+    },
+    /// What an unfinished start left could not be removed.
+    #[error(transparent)]
+    Destroy(#[from] DestroyError),
+    /// A row of the peer table makes no sense.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The pool is smaller than the control area says.
+    #[error("{file} has {found_bytes} bytes, expected at least {expected_bytes}")]
+    TooSmall {
+        /// Which file.
+        file: PathBuf,
+        /// Its size, in bytes.
+        found_bytes: u64,
+        /// What the control area says, in bytes.
+        expected_bytes: u64,
+    },
+    /// The service refuses its region.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The socket could not be made.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// The system refused a file operation.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// The system refused descriptors or randomness.
+    #[error("the system refused {what}: {source}")]
+    Resources {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: Errno,
+    },
+}
+
+/// A segment's files, mapped and checked.
+struct Opened {
+    control_file: OwnedFd,
+    control_backing: Backing,
+    pool: PoolFile,
+    control: ControlWriter,
+    segment_id: u128,
+    fresh: bool,
+}
+
+impl<S: Service> Host<S> {
+    /// Starts a host on this segment, making the segment if there is none.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing that stood there before is changed or lost.
+    // pending r[impl host.start]
+    pub fn start(options: HostOptions, service: S) -> Result<Host<S>, StartError> {
+        check_options(&options)?;
+        let dir = SegmentDir::create_or_open(&SegmentPath::new(&options.segment)?)?;
+        refuse_foreign(&dir)?;
+        let lock = SegmentLock::lock(&dir, Instant::now() + LOCK_PATIENCE)?;
+        let opened = match dir.contents()? {
+            Contents::Foreign(foreign) => return Err(StartError::Foreign(foreign)),
+            Contents::Segment => open_segment(&dir, &service)?,
+            Contents::Empty => make_segment(&dir, &options, &service)?,
+            Contents::Unfinished => {
+                dir.remove_unfinished(&lock)?;
+                make_segment(&dir, &options, &service)?
+            }
+        };
+        Host::with_segment(options, service, dir, lock, opened)
+    }
+
+    fn with_segment(
+        options: HostOptions,
+        mut service: S,
+        dir: SegmentDir,
+        lock: SegmentLock,
+        opened: Opened,
+    ) -> Result<Host<S>, StartError> {
+        let Opened { control, segment_id, fresh, .. } = opened;
+        let geometry = control.geometry().clone();
+        let resources = |what| move |source| StartError::Resources { what, source };
+        control.set_host_state(HostState::Starting);
+        control.set_boot_epoch(control.boot_epoch() + 1);
+        control.set_host_pid(std::process::id().into());
+        let region = control.service_region();
+        service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh })?;
+        let wake = WakeHandle::new().map_err(resources("an eventfd"))?;
+        let control_file = Arc::new(opened.control_file);
+        let pool_file = Arc::new(opened.pool.file);
+        let files = GrowthFiles {
+            pool: pool_file.clone(),
+            control: control_file.clone(),
+            backing: opened.pool.backing,
+            control_backing: opened.control_backing,
+            layout: *control.layout(),
+        };
+        let (commands_in, commands) = channel();
+        let poller = Poller::new().map_err(resources("an epoll"))?;
+        let mode = match options.allowed.others() {
+            true => SocketMode::Everybody,
+            false => SocketMode::Private,
+        };
+        let listener = AttachListener::bind(&dir, &lock, mode)?;
+        poller.watch(&listener, Ready::Listener).map_err(resources("to watch the socket"))?;
+        poller.watch(&wake, Ready::Wake).map_err(resources("to watch an eventfd"))?;
+        let clock_base_s = control.coarse_clock_s();
+        let (pool, found) = VarSlotPool::recover(control.clone())?;
+        let mut host = Host {
+            core: Core {
+                grant_quota_bytes: options.grant_quota_bytes(&geometry),
+                growth: Growth::new(files, &geometry, wake.clone()),
+                options,
+                geometry,
+                pool,
+                service,
+                leases: Vec::new(),
+                parked: Vec::new(),
+                clock_s: clock_base_s,
+                counters: Counters::default(),
+                control: control.clone(),
+            },
+            peers: Vec::new(),
+            greetings: Vec::new(),
+            greeting_last: 0,
+            listener,
+            poller,
+            sleeper: Sleeper::new(control.host_asleep_word()),
+            dir,
+            control_file,
+            pool_file,
+            commands,
+            handle: HostHandle { commands: commands_in, wake: wake.clone() },
+            wake,
+            tick: 0,
+            tick_at: Instant::now(),
+            started: Instant::now(),
+            clock_base_s,
+            leaving: false,
+            lock: Some(lock),
+        };
+        host.take_over(found)?;
+        control.set_host_state(HostState::Serving);
+        Ok(host)
+    }
+}
+
+fn refuse_foreign(dir: &SegmentDir) -> Result<(), StartError> {
+    match dir.contents()? {
+        Contents::Foreign(foreign) => Err(StartError::Foreign(foreign)),
+        _ => Ok(()),
+    }
+}
+
+fn check_options(options: &HostOptions) -> Result<(), StartError> {
+    let guests_max = options.guests_max;
+    if !(1..=2048).contains(&guests_max) {
+        return Err(StartError::GuestsMax { guests_max });
+    }
+    let capacity_bytes = options.ring_capacity_bytes;
+    let frame_length_max = (capacity_bytes / 4).saturating_sub(8);
+    let inline_bytes_max = options.inline_bytes_max;
+    let fits = capacity_bytes.is_power_of_two()
+        && (1024..=64 << 20).contains(&capacity_bytes)
+        && inline_bytes_max <= frame_length_max;
+    if fits {
+        return Ok(());
+    }
+    Err(StartError::Ring { capacity_bytes, inline_bytes_max, frame_length_max })
+}
+
+/// Makes a segment: the pool first, then the control area, whose magic is stored last of all.
+fn make_segment(
+    dir: &SegmentDir,
+    options: &HostOptions,
+    service: &dyn Service,
+) -> Result<Opened, StartError> {
+    let geometry = options.geometry(service)?;
+    let layout = ControlLayout::new(&geometry);
+    let pool_bytes = options.pool_bytes_rounded(&geometry);
+    let slots = pool_bytes / geometry.granule_bytes;
+    let control_bytes = layout.fixed_bytes() + slots * 128;
+    let in_directory = if options.pool.is_none() { pool_bytes } else { 0 };
+    check_room(dir.path().as_path(), control_bytes + in_directory)?;
+
+    let segment_id = random_id()?;
+    let pool = dir.create_pool(options.pool.as_deref())?;
+    pool.backing.reserve(&pool.file, 0, pool_bytes)?;
+    pool.write_header(segment_id)?;
+
+    let control_file = dir.create_file(AreaFile::Control)?;
+    let control_backing = Backing::detect(&control_file, &control_path(dir))?;
+    // The tables have their places from the start; what is not reserved yet is a hole that nobody
+    // looks at.
+    rustix::fs::ftruncate(&control_file, layout.size_bytes)
+        .map_err(|source| StartError::Resources { what: "the size of the control area", source })?;
+    control_backing.reserve(&control_file, 0, layout.fixed_bytes())?;
+    reserve_slots(&control_file, &control_backing, &layout, (0, slots))?;
+    let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
+    let control = ControlWriter::new(mapping.clone(), geometry.clone())?;
+    control.set_created_unix_s(unix_s());
+    control.set_slots_ready(slots);
+    control.set_pool_bytes(pool_bytes);
+    let control = ControlWriter::initialise(mapping, &geometry, segment_id)?;
+    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: true })
+}
+
+/// Opens the segment of a host that is gone.
+fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, StartError> {
+    let control_file = dir.open_file(AreaFile::Control, Access::ReadWrite)?;
+    let path = control_path(dir);
+    check_size(&control_file, &path, ControlLayout::HEADER_BYTES)?;
+    let header = Mapping::map(&control_file, ControlLayout::HEADER_BYTES, Access::ReadOnly)?;
+    let (geometry, segment_id) = read_geometry(&header)?;
+    let (found, expected) = (geometry.service_id, service.id());
+    if found != expected {
+        return Err(StartError::WrongService { found, expected });
+    }
+    let layout = ControlLayout::new(&geometry);
+    check_size(&control_file, &path, layout.size_bytes)?;
+    let control_backing = Backing::detect(&control_file, &path)?;
+    let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
+    let control = ControlWriter::new(mapping, geometry)?;
+    let pool = dir.open_pool(segment_id)?;
+    check_size(&pool.file, &pool.path, control.pool_bytes())?;
+    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: false })
+}
+
+fn control_path(dir: &SegmentDir) -> PathBuf {
+    dir.path().as_path().join(AreaFile::Control.to_string())
+}
+
+/// A file that is shorter than what is published was cut by somebody: to touch it is SIGBUS.
+// pending r[impl host.torn_files]
+fn check_size(file: impl AsFd, path: &Path, expected_bytes: u64) -> Result<(), StartError> {
+    let stat = rustix::fs::fstat(file)
+        .map_err(|source| StartError::Resources { what: "to look at a file", source })?;
+    let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+    let found_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    if !is_file || found_bytes >= expected_bytes {
+        return Ok(());
+    }
+    Err(StartError::TooSmall { file: path.to_owned(), found_bytes, expected_bytes })
+}
+
+fn random_id() -> Result<u128, StartError> {
+    let mut id = [0; 16];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+        .map_err(|source| StartError::Resources { what: "random bytes", source })?;
+    Ok(u128::from_le_bytes(id))
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

@@ -1,0 +1,113 @@
+//! The host's figures, for `stat`, tests and the service's users.
+
+use super::core::{Carried, Core, answer};
+use crate::audit::AuditReport;
+use crate::pool::PoolCounts;
+use crate::service::Service;
+use std::fmt::Write;
+
+/// What a host has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests carried out.
+    pub requests: u64,
+    /// Requests refused with an error.
+    pub refused: u64,
+    /// Guests let in.
+    pub attached: u64,
+    /// Attaches refused.
+    pub attach_refused: u64,
+    /// Times a guest became suspect.
+    pub suspected: u64,
+    /// Links ended by the host.
+    pub cut_off: u64,
+    /// Guests whose holdings were taken back.
+    pub recovered: u64,
+    /// Steps of growth.
+    pub grown: u64,
+    /// Steps of growth that failed.
+    pub growth_failed: u64,
+}
+
+impl<S: Service> Core<S> {
+    /// Every figure with its name; byte counts end in `_bytes`, the rest are plain counts.
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.counters;
+        let counts = self.pool.counts();
+        let mut stats = vec![
+            ("guests", self.leases.len() as u64),
+            ("requests", counters.requests),
+            ("requests_refused", counters.refused),
+            ("attached", counters.attached),
+            ("attach_refused", counters.attach_refused),
+            ("suspected", counters.suspected),
+            ("cut_off", counters.cut_off),
+            ("recovered", counters.recovered),
+            ("grown", counters.grown),
+            ("growth_failed", counters.growth_failed),
+            ("clock_s", self.clock_s),
+            ("pool_bytes_max", self.geometry.pool_bytes_max),
+        ];
+        stats.extend(pool_figures(&counts));
+        stats.extend(self.service.stats(&self.pool));
+        stats
+    }
+
+    /// [`Core::stats`] as one JSON object. The names are plain identifiers and need no escapes.
+    pub fn stats_json(&self) -> String {
+        let mut json = String::from("{");
+        for (index, (name, value)) in self.stats().iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            // Writing to a String does not fail.
+            let _ = write!(json, "{comma}\"{name}\":{value}");
+        }
+        json.push('}');
+        json
+    }
+
+    /// Checks everything that must add up.
+    // pending r[impl audit.host]
+    pub fn audit(&self) -> AuditReport {
+        let mut report = AuditReport::default();
+        self.pool.audit(&mut report);
+        self.service.audit(&self.pool, &mut report);
+        self.audit_owners(&mut report);
+        report
+    }
+
+    /// Every grant, quarantined slot and lease table has an owner that is not proven dead.
+    fn audit_owners(&self, report: &mut AuditReport) {
+        for serial in self.pool.owners() {
+            if !self.leases.iter().any(|(known, _)| *known == serial) {
+                report
+                    .find("host.owner", format_args!("serial {serial} holds slots and is no peer"));
+            }
+        }
+    }
+
+    /// The audit as it travels: first byte 1 when clean, then text.
+    pub fn audit_text(&self, reply: &mut [u8]) -> Carried {
+        let report = self.audit();
+        let text = format!("{}{report}", if report.is_clean() { '\x01' } else { '\0' });
+        answer(text.as_bytes(), reply, 0)
+    }
+}
+
+fn pool_figures(counts: &PoolCounts) -> [(&'static str, u64); 14] {
+    [
+        ("pool_bytes", counts.pool_bytes),
+        ("slots_free", counts.free.slots),
+        ("slots_free_bytes", counts.free.bytes),
+        ("slots_granted", counts.granted.slots),
+        ("slots_granted_bytes", counts.granted.bytes),
+        ("slots_published", counts.published.slots),
+        ("slots_published_bytes", counts.published.bytes),
+        ("slots_retired", counts.retired.slots),
+        ("slots_retired_bytes", counts.retired.bytes),
+        ("slots_quarantined", counts.quarantined.slots),
+        ("slots_quarantined_bytes", counts.quarantined.bytes),
+        ("uncarved_bytes", counts.bytes_uncarved),
+        ("unusable_bytes", counts.bytes_unusable),
+        ("extents", counts.extents),
+    ]
+}

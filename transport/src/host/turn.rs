@@ -1,0 +1,106 @@
+//! One turn of the host's loop: takes requests from every ring, answers them, wakes who sleeps.
+//!
+//! Each guest gets a bounded share of a turn. A request is copied out of the ring into the host's
+//! own memory before anything in it is looked at, and is carried out only when the guest's ring
+//! has room for the largest answer it can have.
+
+use super::core::{Carried, Core};
+use super::peer::{Ended, Link, Peer};
+use super::{Host, refill};
+use crate::service::Service;
+use onecopy_shm::GrantError;
+
+/// Most requests taken from one guest in one turn.
+const REQUESTS_PER_TURN: u32 = 64;
+
+/// What became of an attempt to serve one request.
+enum Step {
+    Served,
+    Nothing,
+    Ended(Ended),
+}
+
+impl<S: Service> Host<S> {
+    /// Serves each guest's requests once around. Returns whether there was anything to do.
+    pub fn turn(&mut self) -> bool {
+        let Host { peers, core, .. } = self;
+        let mut busy = false;
+        let mut ended = false;
+        for peer in peers.iter_mut() {
+            busy |= core.serve(peer);
+            ended |= peer.ended.is_some();
+        }
+        if core.pool.limbo_len() >= refill::LIMBO_BATCH {
+            core.reclaim();
+        }
+        if ended {
+            self.sweep_ended();
+        }
+        busy
+    }
+
+    /// Whether any guest's request could be carried out now.
+    pub(super) fn has_requests(&mut self) -> bool {
+        self.peers.iter_mut().filter_map(|peer| peer.link.as_mut()).any(Link::is_ready)
+    }
+}
+
+impl<S: Service> Core<S> {
+    // pending r[impl link.bounded_work]
+    fn serve(&mut self, peer: &mut Peer) -> bool {
+        let mut served = 0;
+        while served < REQUESTS_PER_TURN {
+            match self.serve_one(peer) {
+                Step::Served => served += 1,
+                Step::Nothing => break,
+                Step::Ended(ended) => {
+                    peer.ended = Some(ended);
+                    break;
+                }
+            }
+        }
+        if served > 0 {
+            self.top_up(peer);
+        }
+        if let Some(link) = peer.link.as_mut() {
+            link.announce();
+        }
+        served > 0
+    }
+
+    // pending r[impl link.reply_room]
+    fn serve_one(&mut self, peer: &mut Peer) -> Step {
+        let Peer { who, link: Some(link), stock, ended: None, .. } = peer else {
+            return Step::Nothing;
+        };
+        let header = match link.next_request() {
+            Ok(Some(header)) => header,
+            Ok(None) => return Step::Nothing,
+            Err(reason) => return Step::Ended(Ended::CutOff(reason)),
+        };
+        let bound = self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
+        let Link { rings, request_bytes, waiting, unannounced, .. } = link;
+        let mut grant = match rings.replies.try_grant(bound) {
+            Ok(grant) => grant,
+            Err(GrantError::Full { .. }) => {
+                *waiting = Some(header);
+                return Step::Nothing;
+            }
+            Err(error) => return Step::Ended(Ended::CutOff(error.to_string())),
+        };
+        let carried = self.carry_out(who, stock, &header, request_bytes, grant.bytes_mut());
+        let (length, flags) = match carried {
+            Carried::Answer { length, flags } => (length, flags),
+            Carried::Goodbye { length } => (length, 0),
+            Carried::Silent => return Step::Served,
+        };
+        if let Err(error) = grant.commit(length, header.kind, flags, header.request_id) {
+            return Step::Ended(Ended::CutOff(error.to_string()));
+        }
+        *unannounced = true;
+        match carried {
+            Carried::Goodbye { .. } => Step::Ended(Ended::Goodbye),
+            _ => Step::Served,
+        }
+    }
+}

@@ -139,6 +139,11 @@ impl ControlReader {
         self.places.layout()
     }
 
+    /// The whole area, to be copied. Beyond the published sizes it must not be touched.
+    pub(crate) fn words(&self) -> &ReadWords {
+        &self.words
+    }
+
     /// The service's region. Writable where the mapping is.
     pub fn service_region(&self) -> Region {
         self.service.clone()

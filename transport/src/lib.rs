@@ -8,6 +8,7 @@ pub mod control;
 pub mod error;
 pub mod format;
 pub mod host;
+pub mod inspect;
 pub mod layout;
 pub mod pool;
 pub mod process;

@@ -1,0 +1,266 @@
+//! Looking at a segment without being its host: what it is, who is in its peer table, how its
+//! memory is divided; and, for a segment without a host, the audit that a new host would make.
+//!
+//! Nothing is changed. A dead segment is audited on a private copy of its control area.
+
+use crate::audit::AuditReport;
+use crate::control::{
+    ControlError, ControlReader, ControlWriter, ExtentFields, HeaderError, PeerFields,
+    read_geometry,
+};
+use crate::error::Corrupt;
+use crate::format::HostState;
+use crate::layout::{ControlLayout, Geometry};
+use crate::pool::{PoolCounts, RecoverError, VarSlotPool};
+use crate::segment::{
+    AreaFile, DirError, FileError, Foreign, LockError, SegmentDir, SegmentLock, SegmentPath,
+    SegmentStatus,
+};
+use crate::service::{Service, ServiceContext, ServiceError, ServiceStart};
+use onecopy_shm::error::{MapError, RegionError};
+use onecopy_shm::{Access, Mapping, SlotState};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use thiserror::Error;
+
+/// Why a segment could not be looked at.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// The directory cannot be opened.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The lock cannot be looked at.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Nothing but an empty directory is there.
+    #[error("{path} holds no segment")]
+    Empty {
+        /// The directory.
+        path: String,
+    },
+    /// Something else is there.
+    #[error("this is no segment: {0}")]
+    Foreign(Foreign),
+    /// A file cannot be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Memory could not be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The header is not that of a segment this build can read.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The control area cannot be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A row makes no sense.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// A table lies outside of the control area.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// Another service made the segment.
+    #[error("this segment was made for service {found:#x}, expected {expected:#x}")]
+    WrongService {
+        /// The service that made it.
+        found: u64,
+        /// The service that was to audit it.
+        expected: u64,
+    },
+    /// The service refuses its region.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The control area is shorter than it says.
+    #[error("the control area has {found_bytes} bytes, expected {expected_bytes}")]
+    TooSmall {
+        /// Its size, in bytes.
+        found_bytes: u64,
+        /// What its header asks for, in bytes.
+        expected_bytes: u64,
+    },
+}
+
+/// Extents and slots of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassUse {
+    /// Extents of the class.
+    pub extents: u64,
+    /// Their size, in bytes.
+    pub extent_bytes: u64,
+    /// Slots in them.
+    pub slots: u64,
+}
+
+/// What stands in a segment.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Whether a host is there.
+    pub status: SegmentStatus,
+    /// What never changes.
+    pub geometry: Geometry,
+    /// The segment's random id.
+    pub segment_id: u128,
+    /// Which life of the host it saw last.
+    pub boot_epoch: u64,
+    /// What that life was doing.
+    pub host_state: Option<HostState>,
+    /// Bytes of pool that are real.
+    pub pool_bytes: u64,
+    /// Last serial given to an attach.
+    pub serial_last: u64,
+    /// Rows of the peer table in use.
+    pub peers: Vec<PeerFields>,
+    /// Use of memory by slot size, in bytes.
+    pub classes: BTreeMap<u64, ClassUse>,
+    /// For a segment without a host: what the next host would find.
+    pub audit: Option<DeadAudit>,
+}
+
+/// The audit of a segment without a host.
+#[derive(Debug)]
+pub struct DeadAudit {
+    /// What is wrong, if anything.
+    pub report: AuditReport,
+    /// Slots and bytes by what they are used for.
+    pub counts: PoolCounts,
+}
+
+/// Looks at the segment.
+///
+/// # Errors
+/// [`InspectError`] when there is none, or it cannot be read.
+// pending r[impl inspect.changes_nothing]
+pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection, InspectError> {
+    let dir = SegmentDir::open(path)?;
+    let status = dir.classify()?;
+    match &status {
+        SegmentStatus::Foreign(foreign) => return Err(InspectError::Foreign(foreign.clone())),
+        SegmentStatus::Fresh | SegmentStatus::Unfinished => {
+            return Err(InspectError::Empty { path: path.as_path().display().to_string() });
+        }
+        SegmentStatus::Live { .. } | SegmentStatus::Dead => {}
+    }
+    // While it is looked at, a dead segment stays without a host.
+    let lock = match status {
+        SegmentStatus::Dead => Some(SegmentLock::try_lock(&dir)?),
+        _ => None,
+    };
+    let (control, segment_id) = map_control(&dir)?;
+    let audit = match lock {
+        Some(_) => Some(audit_copy(&control, segment_id, service)?),
+        None => None,
+    };
+    Ok(Inspection {
+        status,
+        geometry: control.geometry().clone(),
+        segment_id,
+        boot_epoch: control.boot_epoch(),
+        host_state: control.host_state()?,
+        pool_bytes: control.pool_bytes(),
+        serial_last: control.serial_last(),
+        peers: peers(&control)?,
+        classes: classes(&control),
+        audit,
+    })
+}
+
+fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> {
+    let file = dir.open_file(AreaFile::Control, Access::ReadOnly)?;
+    let stat = rustix::fs::fstat(&file).map_err(|_| FileError::NotFound {
+        path: dir.path().as_path().join(AreaFile::Control.to_string()),
+    })?;
+    let found_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    let check = |expected_bytes| match found_bytes >= expected_bytes {
+        true => Ok(()),
+        false => Err(InspectError::TooSmall { found_bytes, expected_bytes }),
+    };
+    check(ControlLayout::HEADER_BYTES)?;
+    let header = Mapping::map(&file, ControlLayout::HEADER_BYTES, Access::ReadOnly)?;
+    let (geometry, segment_id) = read_geometry(&header)?;
+    let size_bytes = ControlLayout::new(&geometry).size_bytes;
+    check(size_bytes)?;
+    let mapping = Mapping::map(&file, size_bytes, Access::ReadOnly)?;
+    Ok((ControlReader::new(mapping, geometry)?, segment_id))
+}
+
+fn peers(control: &ControlReader) -> Result<Vec<PeerFields>, Corrupt> {
+    let rows = 0..control.geometry().peers_max;
+    rows.filter_map(|row| control.peer(row).transpose()).collect()
+}
+
+fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {
+    let geometry = control.geometry();
+    let mut classes: BTreeMap<u64, ClassUse> = BTreeMap::new();
+    for unit in 0..geometry.units_max() {
+        let ExtentFields { slot_bytes, unit_count, slot_count, .. } = control.extent(unit);
+        if slot_bytes != 0 {
+            let class = classes.entry(slot_bytes).or_default();
+            class.extents += 1;
+            class.extent_bytes += unit_count * geometry.unit_bytes;
+            class.slots += slot_count;
+        }
+    }
+    classes
+}
+
+/// Takes the segment over on a private copy, as a new host would, and audits what comes out.
+fn audit_copy<S: Service>(
+    control: &ControlReader,
+    segment_id: u128,
+    mut service: S,
+) -> Result<DeadAudit, InspectError> {
+    let geometry = control.geometry().clone();
+    let (found, expected) = (geometry.service_id, service.id());
+    if found != expected {
+        return Err(InspectError::WrongService { found, expected });
+    }
+    let copy = ControlWriter::new(copy_control(control)?, geometry.clone())?;
+    let region = copy.service_region();
+    service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh: false })?;
+    let (mut pool, found) = match VarSlotPool::recover(copy.clone()) {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            return Ok(DeadAudit { report: unrecoverable(error), counts: PoolCounts::default() });
+        }
+    };
+    let counts = pool.counts();
+    let mut context = ServiceContext { pool: &mut pool, clock_s: copy.coarse_clock_s() };
+    for slot in found.iter().filter(|slot| slot.state == SlotState::Published) {
+        service.slot_found(slot.slot, &mut context);
+    }
+    let mut report = AuditReport::new();
+    pool.audit(&mut report);
+    service.audit(&pool, &mut report);
+    Ok(DeadAudit { report, counts })
+}
+
+fn unrecoverable(error: RecoverError) -> AuditReport {
+    match error {
+        RecoverError::Inconsistent(report) => report,
+        other => {
+            let mut report = AuditReport::new();
+            report.find("pool.recover", format_args!("{other}"));
+            report
+        }
+    }
+}
+
+/// Copies what the header publishes; the rest of the copy is zero.
+fn copy_control(control: &ControlReader) -> Result<Arc<Mapping>, InspectError> {
+    let layout = *control.layout();
+    let copy = Mapping::heap(layout.size_bytes)?;
+    let target = copy.region(0, layout.size_bytes)?.words(0, layout.size_bytes / 8)?;
+    let slots = control.slots_ready().min(control.geometry().slots_max);
+    for (start, size_bytes) in
+        [(0, layout.fixed_bytes()), (layout.slots, slots * 64), (layout.slots_cold, slots * 64)]
+    {
+        for word in start / 8..(start + size_bytes) / 8 {
+            // Both have as many words as the layout says.
+            let value = control.words().load(word, Ordering::Relaxed).unwrap_or(0);
+            let _ = target.store(word, value, Ordering::Relaxed);
+        }
+    }
+    Ok(copy)
+}

@@ -1,2 +1,94 @@
-//! Placeholder.
-fn main() {}
+//! Benchmarks between two processes, each beside a baseline that says what the machine can do at
+//! all: rounds of both are interleaved, and what counts is the ratio within a round.
+//!
+//! Every answer is checked; a wrong one ends the run. Nothing is counted that was not verified.
+
+mod bounce;
+mod error;
+mod partner;
+mod payload;
+mod pin;
+mod report;
+mod ring;
+mod rounds;
+mod socket;
+mod subject;
+mod wait;
+mod wake;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use error::BenchError;
+use partner::Job;
+use pin::Cores;
+use report::Report;
+
+/// Measure onecopy between two processes, beside what the machine can do at all.
+#[derive(Debug, Parser)]
+#[command(name = "onecopy-bench", version)]
+struct Command {
+    #[command(subcommand)]
+    bench: Bench,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// One JSON object per line: the machine and the commit first, then each figure.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Rounds of baseline and subject, one after the other.
+    #[arg(long, global = true, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Round trips of one round, instead of each benchmark's own.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..))]
+    trips: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// A request and its reply over a pair of rings, beside a cache line that two processes bounce.
+    Ring,
+    /// Waking a sleeping peer with a doorbell, beside a bare byte over a Unix socket.
+    Wake,
+    /// The other process of a benchmark. Started by it.
+    #[command(hide = true)]
+    Partner {
+        job: Job,
+        /// The process to live no longer than.
+        #[arg(long)]
+        parent: i32,
+        /// The core to stay on.
+        #[arg(long)]
+        core: Option<usize>,
+    },
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    match run(&command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onecopy-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), BenchError> {
+    let options = &command.options;
+    if let Bench::Partner { job, parent, core } = command.bench {
+        return partner::serve(job, parent, core);
+    }
+    let cores = Cores::choose()?;
+    cores.pin_first()?;
+    let mut report = Report::new(options.json, &cores);
+    match command.bench {
+        Bench::Ring => ring::run(options, &cores, &mut report),
+        Bench::Wake => wake::run(options, &cores, &mut report),
+        Bench::Partner { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! What a benchmark says, to people or to machines.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::pin::Cores;
+use crate::rounds::Comparison;
+
+/// One figure beside its baseline.
+#[derive(Debug, Serialize)]
+struct Figure<'a> {
+    name: &'a str,
+    baseline: &'a str,
+    baseline_ns: f64,
+    ns: f64,
+    ratio: f64,
+    ratio_min: f64,
+    ratio_max: f64,
+    rounds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slept_percent: Option<f64>,
+}
+
+/// What a figure is called and compared with, and what else it says.
+#[derive(Debug, Default)]
+pub(crate) struct Label<'a> {
+    /// Its name for machines.
+    pub(crate) name: &'a str,
+    /// What it measures, for people.
+    pub(crate) text: &'a str,
+    /// What the baseline does, for people.
+    pub(crate) baseline: &'a str,
+    /// Whether an operation is one of many in flight, so that its rate says more than its time.
+    pub(crate) is_rate: bool,
+    /// In how many operations of a hundred the other side was asleep.
+    pub(crate) slept_percent: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Header {
+    machine: Machine,
+    commit: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    /// The cores of the two processes, if they were pinned.
+    pinned: Option<(usize, usize)>,
+}
+
+/// Where the figures go.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: bool,
+}
+
+impl Report {
+    /// Tells the machine and the commit.
+    pub(crate) fn new(json: bool, cores: &Cores) -> Report {
+        let machine = Machine::this(cores);
+        let commit = commit();
+        if json {
+            print_json(&Header { machine, commit });
+        } else {
+            println!("{}, {} cores, Linux {}", machine.cpu, machine.cores, machine.kernel);
+            match machine.pinned {
+                Some((first, second)) => println!("pinned to cores {first} and {second}"),
+                None => println!("not pinned: there is one core, which both processes share"),
+            }
+            println!("commit {commit}\n");
+        }
+        Report { json }
+    }
+
+    /// Tells one figure.
+    pub(crate) fn figure(&mut self, label: &Label<'_>, comparison: &Comparison) {
+        let Comparison { baseline_ns, ns, ratio, ratio_min, ratio_max, rounds } = *comparison;
+        let requests_per_second = label.is_rate.then_some(1e9 / ns);
+        if self.json {
+            let (name, baseline, slept_percent) = (label.name, label.baseline, label.slept_percent);
+            return print_json(&Figure {
+                name,
+                baseline,
+                baseline_ns: rounded(baseline_ns),
+                ns: rounded(ns),
+                ratio: rounded(ratio),
+                ratio_min: rounded(ratio_min),
+                ratio_max: rounded(ratio_max),
+                rounds,
+                requests_per_second: requests_per_second.map(f64::round),
+                slept_percent: slept_percent.map(rounded),
+            });
+        }
+        println!("{}: {ns:.1} ns", label.text);
+        if let Some(rate) = requests_per_second {
+            println!("  {:.2} million requests/s", rate / 1e6);
+        }
+        println!("  {ratio:.2} times {}, {baseline_ns:.1} ns", label.baseline);
+        println!("  {ratio_min:.2} to {ratio_max:.2} in {rounds} rounds");
+        if let Some(slept) = label.slept_percent {
+            println!("  the peer was asleep in {slept:.1} % of the wakes");
+        }
+    }
+}
+
+/// Thousandths are more than the clock can tell.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn print_json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("onecopy-bench: a figure that JSON cannot tell: {error}"),
+    }
+}
+
+impl Machine {
+    fn this(cores: &Cores) -> Machine {
+        let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model =
+            about.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+        Machine {
+            cpu: model.map_or("unknown", str::trim).to_owned(),
+            cores: cores.count(),
+            kernel: kernel(),
+            pinned: cores.pair(),
+        }
+    }
+}
+
+/// The commit this was built from, marked when the tree differs from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output().ok()
+    };
+    let head = git(&["rev-parse", "HEAD"]).filter(|output| output.status.success());
+    let Some(head) = head else { return "unknown".to_owned() };
+    let mut commit = String::from_utf8_lossy(&head.stdout).trim().to_owned();
+    let changes = git(&["status", "--porcelain"]).map(|output| output.stdout);
+    if changes.is_none_or(|changes| !changes.is_empty()) {
+        commit.push_str("-dirty");
+    }
+    commit
+}
+
+fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+}

@@ -1,0 +1,66 @@
+//! Making room: by capacity, in the pool, and in the index.
+
+use super::{Capacity, Core};
+use crate::note::Note;
+use crate::protocol::PublishOutcome;
+use onecopy_transport::pool::ClassIndex;
+use onecopy_transport::service::ServiceContext;
+
+/// Most blocks, and most bytes beyond the first block, that are evicted at once for room in the
+/// pool: a refill takes several slots, but not many large ones.
+const ROOM_BLOCKS: u32 = 8;
+const ROOM_BYTES: u64 = 1 << 20;
+
+impl Core {
+    /// Evicts until a block in a slot of this size fits the capacity. Nothing is evicted when that
+    /// could not be enough.
+    // r[impl kv.capacity]
+    // r[impl kv.capacity_too_large]
+    pub(super) fn make_room_for(
+        &mut self,
+        slot_bytes: u64,
+        context: &mut ServiceContext<'_>,
+    ) -> Result<(), PublishOutcome> {
+        if !self.capacity.holds(1, slot_bytes) {
+            let capacity_bytes = match self.capacity {
+                Capacity::Bytes(bytes) => bytes,
+                Capacity::Blocks(_) | Capacity::Unbounded => 0,
+            };
+            return Err(PublishOutcome::LargerThanCapacity { slot_bytes, capacity_bytes });
+        }
+        let pinned = (self.usage.pinned_blocks, self.usage.pinned_slot_bytes);
+        let all_pinned =
+            PublishOutcome::AllPinned { pinned_blocks: pinned.0, pinned_bytes: pinned.1 };
+        if !self.capacity.holds(pinned.0 + 1, pinned.1.saturating_add(slot_bytes)) {
+            return Err(all_pinned);
+        }
+        while !self.capacity.holds(self.usage.blocks + 1, self.usage.slot_bytes + slot_bytes) {
+            let victim = self.policy.victim(None).ok_or(all_pinned)?;
+            self.evict(victim, context);
+        }
+        Ok(())
+    }
+
+    /// Retires some blocks of this class, the next ones that the policy would.
+    // r[impl kv.make_room]
+    pub(super) fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32 {
+        let (mut evicted, mut evicted_bytes) = (0, 0);
+        while evicted < ROOM_BLOCKS
+            && evicted_bytes < ROOM_BYTES
+            && let Some(victim) = self.policy.victim(Some(class))
+        {
+            let slot_bytes_before = self.usage.slot_bytes;
+            self.evict(victim, context);
+            self.counted.evictions_for_room += 1;
+            evicted += 1;
+            evicted_bytes += slot_bytes_before - self.usage.slot_bytes;
+        }
+        evicted
+    }
+
+    pub(super) fn evict(&mut self, slot: u32, context: &mut ServiceContext<'_>) {
+        let note = Note::from_words(context.pool.note(slot));
+        self.unpublish(slot, &note.key, context);
+        self.counted.evictions += 1;
+    }
+}

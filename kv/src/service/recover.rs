@@ -1,0 +1,104 @@
+//! Taking up what an earlier life of the host left.
+//!
+//! The slot table is the truth: the note of a published slot holds its key. The index is made anew
+//! from it, so that an index that was torn by a crash, or entries of slots that were retired
+//! meanwhile, cannot mislead anybody.
+
+use super::{CacheServiceOptions, Core, Usage, pins};
+use crate::index::{CreateIndexError, IndexWriter, buckets_for};
+use crate::note::{Cold, Note};
+use crate::stats::CacheStats;
+use onecopy_shm::{Region, SlotRef};
+use onecopy_transport::layout::Geometry;
+use onecopy_transport::pool::ClassIndex;
+use onecopy_transport::service::{Found, ServiceContext, ServiceError, ServiceStart};
+use std::sync::atomic::Ordering;
+
+/// A block of an earlier life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FoundBlock {
+    pub published_s: u64,
+    pub slot: u32,
+    pub class: ClassIndex,
+}
+
+impl Core {
+    pub(super) fn start(
+        options: &CacheServiceOptions,
+        start: ServiceStart<'_>,
+    ) -> Result<Core, ServiceError> {
+        let slots_max = u32::try_from(start.geometry.slots_max).unwrap_or(u32::MAX);
+        // The lower half of a random number is as random as the whole.
+        let index = make_index(&start, start.segment_id as u64)?;
+        Ok(Core {
+            index,
+            policy: options.policy.build(slots_max),
+            pins: pins::Pins::default(),
+            capacity: options.capacity,
+            pins_per_peer_max: options.pins_per_peer_max,
+            usage: Usage::default(),
+            counted: CacheStats::default(),
+            found: Vec::new(),
+        })
+    }
+
+    /// Keeps a block that is the first of its key and whose time is not over.
+    // r[impl kv.recover]
+    pub(super) fn slot_found(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) -> Found {
+        let Some(view) = context.pool.slot(slot) else { return Found::Retire };
+        let note = Note::from_words(context.pool.note(slot.slot));
+        if note.is_expired(context.clock_s) {
+            self.counted.expired += 1;
+            return Found::Retire;
+        }
+        let hash = self.index.hash(&note.key);
+        if self.find(&note.key, context.pool).is_some()
+            || self.index.insert(hash, slot.slot).is_err()
+        {
+            return Found::Retire;
+        }
+        let cold = Cold::from_words(context.pool.cold(slot.slot));
+        let published_s = cold.published_s;
+        self.found.push(FoundBlock { published_s, slot: slot.slot, class: view.class });
+        self.usage.add(&view, view.length_bytes);
+        Found::Keep
+    }
+
+    /// Gives the blocks of an earlier life to the policy, oldest first. Called before anything else
+    /// is done with them; they have all been found by then.
+    // r[impl kv.recover_order]
+    pub(super) fn settle_found(&mut self) {
+        if self.found.is_empty() {
+            return;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|block| (block.published_s, block.slot));
+        for block in found {
+            self.policy.insert(block.slot, block.class);
+        }
+    }
+}
+
+/// Buckets of the index of a segment: enough for all of its slots.
+pub(super) fn index_buckets(geometry: &Geometry) -> u64 {
+    buckets_for(u32::try_from(geometry.slots_max).unwrap_or(u32::MAX))
+}
+
+fn make_index(start: &ServiceStart<'_>, seed: u64) -> Result<IndexWriter, ServiceError> {
+    let buckets = index_buckets(start.geometry);
+    let made = if start.fresh { Ok(()) } else { clear(&start.region) };
+    made.and_then(|()| IndexWriter::create(&start.region, buckets, seed))
+        .map_err(|error| ServiceError { reason: error.to_string() })
+}
+
+/// Zeroes a region, from its start: the first word says what stands there.
+fn clear(region: &Region) -> Result<(), CreateIndexError> {
+    let count = region.size_bytes() / 8;
+    let words = region.words(0, count)?;
+    for index in 0..count {
+        // In bounds, since there are that many.
+        let stored = words.store(index, 0, Ordering::Relaxed);
+        debug_assert!(stored.is_ok(), "{stored:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+mod hostile;
+mod life;
+mod model;
+mod rig;
+mod rules;

@@ -7,6 +7,8 @@
 //! | `index.create` | host: magic of the index | reader: magic | the header's fields |
 //! | `index.insert` | host: an entry or overflow bit | reader: the same word | what the host wrote about the slot; overflow bits before the entry that they lead to |
 //! | `index.mask` | host: a larger mask | reader: the mask | the buckets that it lets in |
+//! | `board.create` | supervisor: magic of the board | worker: magic | the board's numbers |
+//! | `board.done` | worker: state of a request | supervisor: the state | the outcome of the request |
 
 pub mod checksum;
 pub mod format;

@@ -3,5 +3,6 @@
 pub mod board;
 pub mod generator;
 pub mod payload;
+pub mod report;
 pub mod simulate;
 pub mod trace;

@@ -289,6 +289,27 @@ fn a_reader_survives_a_mask_that_cannot_be() {
     }
 }
 
+// r[verify index.find]
+#[test]
+fn a_reader_that_misses_looks_again_when_the_mask_has_grown() {
+    let region = region(16);
+    let mut index = IndexWriter::create(&region, 8, SEED).unwrap();
+    index.insert(9, 1).unwrap();
+    let reader = IndexReader::open(&region).unwrap();
+    let words = region.words(0, region.size_bytes() / 8).unwrap();
+    let mask = region.word(offset_of!(IndexHeader, mask) as u64).unwrap();
+    let found = reader.find(9, |slot| {
+        // While the lower half is searched, the table doubles and the key stands in the upper one.
+        if slot == 1 {
+            let entry = super::Entry::new(9, 2).0;
+            words.store(super::word_index(9, 0), entry, Ordering::Relaxed).unwrap();
+            mask.store(15, Ordering::Relaxed);
+        }
+        slot == 2
+    });
+    assert_eq!(found, Some(2));
+}
+
 // r[verify index.hash]
 #[test]
 fn the_hash_differs_from_segment_to_segment() {

@@ -14,6 +14,8 @@ mod places;
 mod writer;
 
 pub use check::{HeaderError, read_geometry};
+#[cfg(test)]
+pub(crate) use writer::tests_support::StoreLog;
 pub use writer::{ControlWriter, InitialiseError};
 
 use crate::Serial;

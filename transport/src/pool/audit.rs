@@ -1,8 +1,8 @@
 //! Looking through everything the pool knows: is every granule in exactly one place, and do the
 //! shared words say the same?
 
-use super::extents::{Extent, Fill};
-use super::owners::Hold;
+use super::extents::{Extent, Fill, NO_EXTENT};
+use super::owners::{Hold, Owner};
 use super::slots::{NO_SLOT, Slot};
 use super::{Holding, SlotState, SlotWord, VarSlotPool};
 use crate::audit::AuditReport;
@@ -42,6 +42,7 @@ struct Walk<'a> {
 impl VarSlotPool {
     /// Adds what is wrong with the pool: every granule is in one place, every slot in the list its
     /// state says and in no other, counts add up, shared words equal the private ones.
+    // r[impl pool.audit]
     pub fn audit(&self, report: &mut AuditReport) {
         let slots = self.slots.last() as usize + 1;
         let (places, carved) = (vec![Place::Nowhere; slots], vec![false; slots]);
@@ -182,24 +183,10 @@ impl Walk<'_> {
     /// Every extent with free slots is in the one list of its class that it belongs in.
     fn class_lists(&mut self) {
         let pool = self.pool;
-        let mut listed =
-            vec![Fill::Full; pool.extents.iter().map(|(n, _)| n + 1).max().unwrap_or(0) as usize];
+        let mut listed = vec![Fill::Full; pool.extents.extents.len()];
         for class in 0..pool.classes.len() {
             for fill in [Fill::Partial, Fill::Empty] {
-                for number in pool.extents.listed(class, fill) {
-                    match listed.get_mut(number as usize) {
-                        Some(place) if *place == Fill::Full => *place = fill,
-                        _ => {
-                            let text = format_args!("extent {number} is listed twice or unknown");
-                            self.report.find("pool.class", text);
-                            break;
-                        }
-                    }
-                    if usize::from(pool.extents.at(number).class) != class {
-                        let text = format_args!("extent {number} is in a list of class {class}");
-                        self.report.find("pool.class", text);
-                    }
-                }
+                self.class_list(class, fill, &mut listed);
             }
         }
         let mut empty = 0;
@@ -215,44 +202,69 @@ impl Walk<'_> {
         self.report.expect_equal("pool.class", "empty extents", pool.extents.empty_count(), empty);
     }
 
+    fn class_list(&mut self, class: usize, fill: Fill, listed: &mut [Fill]) {
+        let mut previous = NO_EXTENT;
+        for number in self.pool.extents.listed(class, fill) {
+            let extent = self.pool.extents.get(number);
+            let right = extent.is_some_and(|extent| {
+                extent.in_use && usize::from(extent.class) == class && extent.previous == previous
+            });
+            let new = listed.get(number as usize) == Some(&Fill::Full);
+            if !right || !new {
+                let text = format_args!("extent {number} does not belong in a list of {class}");
+                self.report.find("pool.class", text);
+            }
+            let Some(place) = listed.get_mut(number as usize).filter(|_| new) else { break };
+            *place = fill;
+            previous = number;
+        }
+    }
+
     fn owners(&mut self) {
         let pool = self.pool;
         for (row, owner) in pool.owners.iter() {
             let found = pool.owners.row(owner.serial).unwrap_or(u32::MAX);
             self.report.expect_equal("pool.owner", "row of an owner", found.into(), row.into());
-            let mut by_class = vec![0_u32; pool.classes.len()];
-            for (hold, place) in
-                [(Hold::Granted, Place::GrantedList), (Hold::Quarantined, Place::QuarantinedList)]
-            {
-                let mut holding = Holding::default();
-                for slot in pool.owners.listed(&pool.slots, row, hold) {
-                    self.meet(slot, place);
-                    let Some(entry) = pool.slots.get(slot) else { break };
-                    self.slot_equal(slot, "owner", entry.word.owner().into(), owner.serial.into());
-                    if entry.word.state() != SlotState::Uncarved {
-                        let (class, slot_bytes) = pool.class_of(slot);
-                        holding.add(slot_bytes);
-                        by_class[usize::from(class)] += u32::from(hold == Hold::Granted);
-                    }
-                }
-                let found = owner.holding[hold as usize];
-                if found != holding {
-                    let serial = owner.serial;
-                    let text =
-                        format_args!("{serial} holds {holding:?} {hold:?}, counted {found:?}");
-                    self.report.find("pool.owner", text);
-                }
-            }
+            let by_class = self.owner_list(row, owner, Hold::Granted, Place::GrantedList);
             if by_class != owner.granted_by_class {
                 let text = format_args!("counts of {} by class are wrong", owner.serial);
                 self.report.find("pool.owner", text);
             }
+            self.owner_list(row, owner, Hold::Quarantined, Place::QuarantinedList);
         }
+    }
+
+    /// Follows one list of an owner. Returns how many slots of each class are in it.
+    fn owner_list(&mut self, row: u32, owner: &Owner, hold: Hold, place: Place) -> Vec<u32> {
+        let pool = self.pool;
+        let mut by_class = vec![0_u32; pool.classes.len()];
+        let mut holding = Holding::default();
+        let mut previous = NO_SLOT;
+        for slot in pool.owners.listed(&pool.slots, row, hold) {
+            self.meet(slot, place);
+            let Some(entry) = pool.slots.get(slot) else { break };
+            self.slot_equal(slot, "owner", entry.word.owner().into(), owner.serial.into());
+            self.slot_equal(slot, "link back", entry.previous.into(), previous.into());
+            previous = slot;
+            if let Some(extent) = pool.extents.get(entry.extent) {
+                holding.add(pool.classes.slot_bytes(extent.class));
+                by_class[usize::from(extent.class)] += 1;
+            }
+        }
+        let found = owner.holding[hold as usize];
+        if found != holding {
+            let serial = owner.serial;
+            let text = format_args!("{serial} holds {holding:?} {hold:?}, counted {found:?}");
+            self.report.find("pool.owner", text);
+        }
+        by_class
     }
 
     fn limbo(&mut self) {
         for &slot in &self.pool.limbo {
             self.meet(slot, Place::Limbo);
+            let mark = self.pool.slots.get(slot).map_or(0, |entry| entry.previous);
+            self.slot_equal(slot, "mark of a look", mark.into(), super::limbo::UNSEEN.into());
         }
     }
 

@@ -17,6 +17,7 @@ impl VarSlotPool {
     /// Makes free slots of a class that has none. Room comes from what belongs to no class; then
     /// empty extents of other classes are given back until a whole extent fits; then a shorter
     /// one will do.
+    // r[impl pool.rooms]
     #[cold]
     pub(super) fn make_free(&mut self, class: ClassIndex) -> Result<u32, NoRoom> {
         let ideal = self.plans[usize::from(class)];
@@ -49,6 +50,7 @@ impl VarSlotPool {
         }
     }
 
+    // r[impl pool.carve-order]
     fn carve(&mut self, class: ClassIndex, plan: Plan) -> Option<u32> {
         let unit_first = self.units.take(plan.units)?;
         let Some(slot_first) = self.ids.take(plan.slots) else {
@@ -94,6 +96,7 @@ impl VarSlotPool {
         number
     }
 
+    // r[impl pool.give-back-order]
     fn uncarve(&mut self, number: u32) {
         let extent = *self.extents.at(number);
         let slot_bytes = self.classes.slot_bytes(extent.class);

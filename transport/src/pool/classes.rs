@@ -32,6 +32,7 @@ impl ClassTable {
     ///
     /// # Errors
     /// [`GeometryError`]: a granule of 0, a largest slot of 0, or more than [`CLASSES_MAX`] sizes.
+    // r[impl pool.classes]
     pub fn default_classes(
         granule_bytes: u64,
         slot_bytes_max: u64,
@@ -137,3 +138,6 @@ impl ClassTable {
         self.slot_bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,8 @@ pub(super) struct Extent {
     /// First free slot, or [`NO_SLOT`].
     pub(super) free_first: u32,
     pub(super) free_count: u32,
-    previous: u32,
-    next: u32,
+    pub(super) previous: u32,
+    pub(super) next: u32,
 }
 
 /// In which list of its class an extent is.
@@ -70,18 +70,18 @@ impl Extent {
 
 /// First extents of a class's two lists.
 #[derive(Clone, Copy, Debug)]
-struct Lists {
-    partial: u32,
-    empty: u32,
+pub(super) struct Lists {
+    pub(super) partial: u32,
+    pub(super) empty: u32,
 }
 
 /// All extents, and for each class those with free slots.
 #[derive(Clone, Debug)]
 pub(super) struct ExtentTable {
-    extents: Vec<Extent>,
+    pub(super) extents: Vec<Extent>,
     unused: Vec<u32>,
-    lists: Vec<Lists>,
-    empty_count: u64,
+    pub(super) lists: Vec<Lists>,
+    pub(super) empty_count: u64,
     /// Where the search for an empty extent goes on, so that no class is robbed first each time.
     next_class: usize,
 }
@@ -111,6 +111,11 @@ impl ExtentTable {
     #[inline]
     pub(super) fn at(&self, extent: u32) -> &Extent {
         &self.extents[extent as usize]
+    }
+
+    /// An extent by a number that may be wrong.
+    pub(super) fn get(&self, extent: u32) -> Option<&Extent> {
+        self.extents.get(extent as usize)
     }
 
     /// Adds an extent without free slots; they are given with [`ExtentTable::give_free`].

@@ -15,7 +15,7 @@ use std::sync::atomic::{Ordering, fence};
 pub type LeaseVisitor<'a> = dyn FnMut(SlotRef) + 'a;
 
 /// Marks of the look through the leases, in a link that retired slots do not need.
-const UNSEEN: u32 = 0;
+pub(super) const UNSEEN: u32 = 0;
 const LEASED: u32 = 1;
 
 impl VarSlotPool {
@@ -24,6 +24,7 @@ impl VarSlotPool {
     ///
     /// # Errors
     /// [`SlotError`]: no such slot, another generation, not published.
+    // r[impl pool.retire]
     pub fn retire(&mut self, slot: SlotRef) -> Result<(), SlotError> {
         let word = self.check(slot, SlotState::Published)?;
         // edge: lease.reuse (with the fence in `reclaim`)
@@ -39,6 +40,7 @@ impl VarSlotPool {
     /// `scan` calls the function it is given for every lease of every peer whose leases count; what
     /// the leases name is not believed. It is not called when nothing waits. The cost is that of
     /// the leases and of the limbo, not of the pool.
+    // r[impl pool.reclaim]
     pub fn reclaim(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> u32 {
         if self.limbo.is_empty() {
             return 0;

@@ -100,6 +100,7 @@ impl VarSlotPool {
 
     /// Takes up the sizes that the header publishes now: call it after growth, once both areas are
     /// real and both sizes are stored. A size smaller than before is not taken.
+    // r[impl pool.grow]
     pub fn grow(&mut self) {
         let geometry = self.control.geometry();
         let pool_bytes = self.control.pool_bytes().min(geometry.pool_bytes_max);
@@ -128,6 +129,7 @@ impl VarSlotPool {
     /// # Errors
     /// [`GrantError`]: no room, with the numbers that say where it is; a class or a serial that
     /// cannot be.
+    // r[impl pool.grant]
     pub fn grant(&mut self, owner: Serial, class: ClassIndex) -> Result<SlotRef, GrantError> {
         if owner > SERIAL_MAX {
             return Err(GrantError::SerialTooLarge { serial: owner, serial_max: SERIAL_MAX });
@@ -162,6 +164,7 @@ impl VarSlotPool {
     ///
     /// # Errors
     /// [`SlotError`]: as for [`VarSlotPool::give_back`], or more bytes than the slot has.
+    // r[impl pool.publish-order]
     pub fn publish(
         &mut self,
         owner: Serial,
@@ -184,12 +187,14 @@ impl VarSlotPool {
 
     /// Takes back all slots granted to an owner and forgets the owner if nothing of it is
     /// quarantined. The cost is that of its slots. Doing it again does nothing.
+    // r[impl pool.take-back]
     pub fn take_back(&mut self, owner: Serial) -> Holding {
         self.free_all(owner, Hold::Granted)
     }
 
     /// Moves all slots granted to an owner into quarantine: they are nobody's to use until
     /// [`VarSlotPool::release_quarantined`].
+    // r[impl pool.quarantine]
     pub fn quarantine(&mut self, owner: Serial) -> Holding {
         let moved = self.granted_to(owner);
         while let Some(slot) = self.first_held(owner, Hold::Granted) {
@@ -229,6 +234,7 @@ impl VarSlotPool {
     }
 
     /// The word of a slot that somebody names, if it is the one they mean and in this state.
+    // r[impl pool.believe-nothing]
     #[inline]
     fn check(&self, slot: SlotRef, expected: SlotState) -> Result<SlotWord, SlotError> {
         let SlotRef { slot, generation } = slot;

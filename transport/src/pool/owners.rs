@@ -49,7 +49,7 @@ pub(super) struct Owner {
 /// Owners in dense rows. A row lasts until [`OwnerTable::forget`] finds it without slots.
 #[derive(Clone, Debug)]
 pub(super) struct OwnerTable {
-    rows: Vec<Owner>,
+    pub(super) rows: Vec<Owner>,
     unused: Vec<u32>,
     by_serial: SerialMap,
     class_count: usize,
@@ -259,3 +259,6 @@ impl SerialMap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The extent that a class is given where there is room.
+    // r[impl pool.extent-size]
     pub(super) fn ideal(slot_bytes: u64, unit_bytes: u64) -> Plan {
         let slots = if SLOTS_MIN * slot_bytes > EXTENT_BYTES_MAX { 1 } else { SLOTS_MIN };
         let units_min = (slots * slot_bytes).div_ceil(unit_bytes);
@@ -66,3 +67,6 @@ impl Plan {
         u64::from(self.units) * unit_bytes - u64::from(self.slots) * slot_bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ impl VarSlotPool {
     ///
     /// # Errors
     /// [`RecoverError`]: content that no host leaves. Nothing was stored then.
+    // r[impl pool.recover]
     pub fn recover(control: ControlWriter) -> Result<(VarSlotPool, Vec<FoundSlot>), RecoverError> {
         check_sizes(&control)?;
         let mut pool = VarSlotPool::create(control);
@@ -109,11 +110,11 @@ impl VarSlotPool {
     }
 
     fn find_words(&mut self) -> Result<(), Corrupt> {
+        let serial_last = self.control.serial_last();
         for slot in 1..=self.slots.last() {
             let bits = self.control.slot_word(slot);
             let word = SlotWord::decode(bits)
                 .map_err(|_| corrupt_slot("word of slot", slot, bits, "a slot state word"))?;
-            let serial_last = self.control.serial_last();
             if u64::from(word.owner()) > serial_last {
                 let what = "owner of slot";
                 return Err(corrupt_slot(what, slot, word.owner().into(), "a serial given out"));
@@ -203,6 +204,7 @@ impl VarSlotPool {
         found
     }
 
+    // r[impl pool.recover-finish]
     fn finish(&mut self, left_over: &[u32]) {
         for &slot in left_over {
             let word = self.slots[slot].word;

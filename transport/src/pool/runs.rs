@@ -115,3 +115,6 @@ impl Runs {
         self.total -= u64::from(count);
     }
 }
+
+#[cfg(test)]
+mod tests;

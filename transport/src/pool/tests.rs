@@ -1,4 +1,7 @@
 mod basics;
+mod damage;
+mod model;
+mod stores;
 
 use super::*;
 use crate::audit::AuditReport;

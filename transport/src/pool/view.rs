@@ -169,7 +169,7 @@ impl VarSlotPool {
             retired: tally(SlotState::Retired),
             quarantined: tally(SlotState::Quarantined),
             bytes_uncarved: self.units.total() * self.unit_bytes,
-            bytes_unusable: first_unit + self.tail_bytes + (self.pool_bytes - units),
+            bytes_unusable: first_unit + self.tail_bytes + self.pool_bytes.saturating_sub(units),
             pool_bytes: self.pool_bytes,
             pool_bytes_max: self.control.geometry().pool_bytes_max,
             extents: self.extents.len(),

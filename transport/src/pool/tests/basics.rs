@@ -4,6 +4,8 @@ fn note(number: u64) -> [u64; NOTE_WORDS] {
     std::array::from_fn(|word| number * 10 + word as u64)
 }
 
+// r[verify pool.grant]
+// r[verify pool.retire]
 #[test]
 fn a_slot_goes_through_its_life() {
     let mut pool = pool(16);
@@ -38,6 +40,7 @@ fn a_slot_goes_through_its_life() {
     assert_eq!(again, SlotRef { slot: slot.slot, generation: slot.generation + 1 });
 }
 
+// r[verify pool.recover]
 #[test]
 fn a_recovered_pool_has_what_was_in_use() {
     let control = control(16);
@@ -68,4 +71,163 @@ fn a_recovered_pool_has_what_was_in_use() {
     assert_eq!(pool.release_quarantined(2), Holding { slots: 1, bytes: 192 });
     assert_eq!(reclaim(&mut pool, &[]), 1);
     assert_clean(&pool);
+}
+
+// r[verify pool.reclaim]
+#[test]
+fn one_look_serves_the_whole_limbo_and_none_is_made_for_nothing() {
+    let mut pool = pool(16);
+    assert_eq!(pool.reclaim(&mut |_| panic!("nothing waits")), 0);
+    let slots: Vec<SlotRef> = (0..6)
+        .map(|_| {
+            let slot = pool.grant(1, 0).unwrap();
+            publish(&mut pool, 1, slot);
+            pool.retire(slot).unwrap();
+            slot
+        })
+        .collect();
+    let mut looks = 0;
+    let freed = pool.reclaim(&mut |visit| {
+        looks += 1;
+        visit(slots[1]);
+        visit(slots[4]);
+        visit(SlotRef { generation: 99, ..slots[5] });
+    });
+    assert_eq!((looks, freed, pool.limbo_len()), (1, 4, 2));
+    assert_clean(&pool);
+    // A lease of the look before counts no more.
+    assert_eq!(reclaim(&mut pool, &[slots[4]]), 1);
+    assert_eq!(pool.slot(slots[4]).unwrap().state, SlotState::Retired);
+    assert_eq!(pool.slot(slots[1]), None);
+    assert_clean(&pool);
+}
+
+// r[verify pool.reclaim]
+#[test]
+fn a_lease_of_a_slot_in_use_marks_nothing() {
+    let mut pool = pool(16);
+    let [granted, published] = [(); 2].map(|()| pool.grant(1, 0).unwrap());
+    publish(&mut pool, 1, published);
+    let retired = pool.grant(1, 0).unwrap();
+    publish(&mut pool, 1, retired);
+    pool.retire(retired).unwrap();
+    assert_eq!(reclaim(&mut pool, &[granted, published]), 1);
+    assert_clean(&pool);
+    pool.retire(published).unwrap();
+    assert_eq!(reclaim(&mut pool, &[]), 1);
+    assert_clean(&pool);
+}
+
+// r[verify pool.take-back]
+#[test]
+fn taking_back_frees_what_the_owner_holds_and_nothing_else() {
+    let mut pool = pool(16);
+    for owner in [1, 2] {
+        for class in [0, 1, 2, 0] {
+            pool.grant(owner, class).unwrap();
+        }
+    }
+    let published = pool.grant(1, 1).unwrap();
+    publish(&mut pool, 1, published);
+    let held = Holding { slots: 4, bytes: 64 + 192 + 1024 + 64 };
+    assert_eq!(pool.take_back(1), held);
+    assert_eq!(pool.take_back(1), Holding::default());
+    assert_eq!(pool.granted_to(2), held);
+    assert_eq!(pool.published(published.slot), Some(published));
+    assert_clean(&pool);
+}
+
+// r[verify pool.quarantine]
+#[test]
+fn quarantined_slots_are_granted_to_nobody() {
+    let mut pool = pool(3);
+    let slot = pool.grant(1, 2).unwrap();
+    assert_eq!(pool.quarantine(1), Holding { slots: 1, bytes: 1024 });
+    assert_eq!(pool.quarantine(1), Holding::default());
+    assert_eq!(pool.take_back(1), Holding::default());
+    let expected = SlotState::Granted;
+    let found = SlotState::Quarantined;
+    let refused = SlotError::WrongState { slot: slot.slot, found, expected };
+    assert_eq!(pool.give_back(1, slot), Err(refused));
+    assert!(matches!(pool.grant(2, 2), Err(GrantError::NoRoom(_))));
+    assert_eq!(pool.quarantined_of(1), Holding { slots: 1, bytes: 1024 });
+    assert_clean(&pool);
+    assert_eq!(pool.release_quarantined(1), Holding { slots: 1, bytes: 1024 });
+    let again = pool.grant(2, 2).unwrap();
+    assert_eq!(again, SlotRef { slot: slot.slot, generation: slot.generation + 1 });
+    assert_clean(&pool);
+}
+
+#[test]
+fn what_cannot_be_granted_is_said() {
+    let mut pool = pool(16);
+    let refused = GrantError::UnknownClass { class: 3, class_count: 3 };
+    assert_eq!(pool.grant(1, 3), Err(refused));
+    let (serial, serial_max) = (SERIAL_MAX + 1, SERIAL_MAX);
+    assert_eq!(pool.grant(serial, 0), Err(GrantError::SerialTooLarge { serial, serial_max }));
+    pool.grant(SERIAL_MAX, 0).unwrap();
+    assert_clean(&pool);
+}
+
+// r[verify pool.rooms]
+#[test]
+fn room_goes_to_the_class_that_needs_it() {
+    // Three units: three extents of 8 small slots each, or one large slot and a unit.
+    let mut pool = pool(4);
+    let small: Vec<SlotRef> = (0..24).map(|_| pool.grant(1, 0).unwrap()).collect();
+    let no_room = match pool.grant(1, 2) {
+        Err(GrantError::NoRoom(no_room)) => no_room,
+        other => panic!("{other:?}"),
+    };
+    let nothing_free = NoRoom {
+        class: 2,
+        slot_bytes: 1024,
+        free_bytes_elsewhere: 0,
+        uncarved_bytes: 0,
+        limbo_slots: 0,
+        limbo_bytes: 0,
+        slots_left: 96 - 24,
+        growable_bytes: 12 * 512,
+    };
+    assert_eq!(no_room, nothing_free);
+    // One slot left in the middle extent: two units are free, but apart.
+    for slot in small.iter().filter(|slot| slot.slot != 12) {
+        pool.give_back(1, *slot).unwrap();
+    }
+    let no_room = match pool.grant(1, 2) {
+        Err(GrantError::NoRoom(no_room)) => no_room,
+        other => panic!("{other:?}"),
+    };
+    let apart = NoRoom {
+        free_bytes_elsewhere: 7 * 64,
+        uncarved_bytes: 1024,
+        slots_left: 96 - 8,
+        ..nothing_free
+    };
+    assert_eq!(no_room, apart);
+    assert!(no_room.to_string().contains("448 bytes are free in slots of other sizes"));
+    assert_clean(&pool);
+    pool.take_back(1);
+    pool.grant(1, 2).unwrap();
+    assert_clean(&pool);
+}
+
+// r[verify pool.grow]
+#[test]
+fn growth_gives_room_once_it_is_published() {
+    let control = control(0);
+    let mut pool = VarSlotPool::create(control.clone());
+    assert!(pool.grant(1, 0).is_err());
+    control.set_pool_bytes(512 + 100);
+    pool.grow();
+    assert!(pool.grant(1, 0).is_err(), "the first unit is the header's");
+    assert_clean(&pool);
+    control.set_pool_bytes(1024);
+    assert!(pool.grant(1, 0).is_err());
+    pool.grow();
+    let slot = pool.grant(1, 0).unwrap();
+    assert_eq!(pool.slot(slot).unwrap().offset, 512);
+    control.set_pool_bytes(512);
+    pool.grow();
+    assert_eq!(pool.counts().pool_bytes, 1024);
 }

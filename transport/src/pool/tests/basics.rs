@@ -137,6 +137,24 @@ fn taking_back_frees_what_the_owner_holds_and_nothing_else() {
     assert_clean(&pool);
 }
 
+// r[verify pool.take-back]
+#[test]
+fn an_owner_that_is_gone_is_forgotten() {
+    let mut pool = pool(16);
+    for owner in 1..1000 {
+        let slot = pool.grant(owner, 0).unwrap();
+        pool.grant(owner, 1).unwrap();
+        publish(&mut pool, owner, slot);
+        pool.retire(slot).unwrap();
+        pool.quarantine(owner);
+        assert_eq!(pool.take_back(owner), Holding::default());
+        assert_eq!(pool.release_quarantined(owner).slots, 1);
+        assert_eq!(reclaim(&mut pool, &[]), 1);
+    }
+    assert_eq!(pool.owners.rows.len(), 1);
+    assert_clean(&pool);
+}
+
 // r[verify pool.quarantine]
 #[test]
 fn quarantined_slots_are_granted_to_nobody() {
@@ -230,4 +248,52 @@ fn growth_gives_room_once_it_is_published() {
     control.set_pool_bytes(512);
     pool.grow();
     assert_eq!(pool.counts().pool_bytes, 1024);
+}
+
+// r[verify pool.believe-nothing]
+#[test]
+fn a_reference_of_an_earlier_use_opens_nothing() {
+    let mut pool = pool(16);
+    let old = pool.grant(1, 0).unwrap();
+    pool.give_back(1, old).unwrap();
+    let new = pool.grant(1, 0).unwrap();
+    assert_eq!(old.slot, new.slot);
+    let (slot, found, expected) = (old.slot, new.generation, old.generation);
+    let refused = Err(SlotError::WrongGeneration { slot, found, expected });
+    assert_eq!(pool.give_back(1, old), refused);
+    assert_eq!(pool.publish(1, old, 1, &[0; NOTE_WORDS], &[0; COLD_WORDS]), refused);
+    publish(&mut pool, 1, new);
+    assert_eq!(pool.retire(old), refused);
+    for slot in [0, 96, u32::MAX] {
+        let named = SlotRef { slot, generation: 1 };
+        assert_eq!(pool.retire(named), Err(SlotError::OutOfRange { slot, slots: 8 }));
+        assert_eq!(pool.slot(named), None);
+        assert_eq!(pool.published(slot), None);
+    }
+    assert_clean(&pool);
+}
+
+// r[verify pool.rooms]
+#[test]
+fn empty_extents_are_given_back_before_a_shorter_one_is_made() {
+    let control = control(8);
+    let mut pool = VarSlotPool::create(control.clone());
+    let small: Vec<SlotRef> = (0..40).map(|_| pool.grant(1, 0).unwrap()).collect();
+    // Units 4 and 5 are empty, 6 and 7 were never used: a whole extent of three units fits.
+    for slot in &small[24..] {
+        pool.give_back(1, *slot).unwrap();
+    }
+    assert_eq!(pool.counts().extents_empty, 2);
+    let slot = pool.grant(1, 1).unwrap();
+    let unit = pool.slot(slot).unwrap().offset / 512;
+    assert_eq!((control.extent(unit).unit_count, control.extent(unit).slot_count), (3, 8));
+    // One unit is left of them: room for two slots, where eight would be had.
+    for _ in 0..8 {
+        pool.grant(1, 1).unwrap();
+    }
+    let slot = pool.grant(1, 1).unwrap();
+    let unit = pool.slot(slot).unwrap().offset / 512;
+    assert_eq!((control.extent(unit).unit_count, control.extent(unit).slot_count), (1, 2));
+    assert!(matches!(pool.grant(1, 1), Err(GrantError::NoRoom(_))));
+    assert_clean(&pool);
 }

@@ -134,7 +134,9 @@ impl World {
                 (SlotRef { slot, generation: known.generation }, Some(*known))
             }
             Some((&slot, known)) => {
-                (SlotRef { slot, generation: known.generation.wrapping_add(1) }, None)
+                // Of an earlier use as often as of one that is to come.
+                let generation = known.generation.wrapping_add_signed(1 - 2 * (pick as i32 & 1));
+                (SlotRef { slot, generation }, None)
             }
             None => (SlotRef { slot: pick as u32 % 120, generation: u32::MAX }, None),
         }

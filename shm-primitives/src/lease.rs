@@ -67,6 +67,22 @@ pub struct LeaseCell {
     table: u64,
 }
 
+impl LeaseCell {
+    /// Element number in the table, less than its capacity.
+    #[must_use]
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The same lease once more, for those who share it and count themselves: only the last of them
+    /// may release it.
+    #[inline]
+    pub fn same_lease(&self) -> LeaseCell {
+        LeaseCell { index: self.index, table: self.table }
+    }
+}
+
 impl LeaseTable {
     /// Takes a fresh table of `capacity` cells (a multiple of [`LEASE_CELLS_PER_LINE`], not 0) at
     /// the start of `region`.

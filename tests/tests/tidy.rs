@@ -20,6 +20,8 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/sys.rs",
     "transport/src/host/inherit.rs",
     "shm-primitives/src/sys_socket.rs",
+    "transport/src/guest/bytes.rs",
+    "transport/src/guest/claim.rs",
 ];
 
 /// The only files that allow a lint instead of expecting it.

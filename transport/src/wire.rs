@@ -172,8 +172,10 @@ pub mod kind {
     pub const LEAVING: u8 = 17;
 }
 
-/// Smallest frame kind that belongs to the service; the largest is 254.
+/// Smallest frame kind that belongs to the service.
 pub const SERVICE_KIND_MIN: u8 = 32;
+/// Largest frame kind that belongs to the service.
+pub const SERVICE_KIND_MAX: u8 = onecopy_shm::FRAME_KIND_MAX;
 
 /// Frame flags.
 pub mod flag {

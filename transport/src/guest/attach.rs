@@ -1,0 +1,362 @@
+//! Becoming a guest: the handshake, and what is built from what the host hands out.
+
+use super::areas::{AreaError, Areas, Descriptors, Rings, open_leases};
+use super::desk::Desk;
+use super::error::Forked;
+use super::growth::Growth;
+use super::lease::Leases;
+use super::link::{Heartbeat, Link, LinkParts, LinkState};
+use super::magazine::{Bounds, Magazines};
+use super::parker::Parked;
+use super::pending::PendingTable;
+use super::slots::SlotDirectory;
+use super::watcher::{Watch, Watcher};
+use super::{Guest, GuestOptions, Inner};
+use crate::Serial;
+use crate::control::ControlReader;
+use crate::process::{Pidfd, ProcessError};
+use crate::segment::{PathError, SegmentPath};
+use crate::socket::{AttachSocket, ConnectError, ReceiveError, SendError, SocketError};
+use crate::wire::{HANDSHAKE_MAGIC, Hello, PROTOCOL_VERSION, Refusal, Welcome};
+use onecopy_shm::error::ForkGuardError;
+use onecopy_shm::{Consumer, ForkGuard, Producer, Sleeper, SpinBudget, Waker, Word};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::mem::size_of;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Most descriptors that come with a welcome.
+const DESCRIPTORS_MAX: usize = 5;
+
+/// Why a process did not become a guest.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The segment's path cannot be one.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// There is no host to be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The socket to claim is none.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The hello could not be sent.
+    #[error("the hello was not sent: {0}")]
+    Send(#[from] SendError),
+    /// No welcome came.
+    #[error("no welcome came: {0}")]
+    Receive(#[from] ReceiveError),
+    /// The welcome was not one.
+    #[error("the host's welcome has {length} bytes, magic {magic:#018x}, version {version}")]
+    Malformed {
+        /// Length of the record, in bytes.
+        length: usize,
+        /// Its first word.
+        magic: u64,
+        /// The version it says.
+        version: u32,
+    },
+    /// The host refused.
+    #[error("the host refused the attach: {0}")]
+    Refused(#[from] Refusal),
+    /// The host refused for a reason that this build does not know.
+    #[error("the host refused the attach with code {code}, which this build does not know")]
+    UnknownRefusal {
+        /// The code.
+        code: u32,
+    },
+    /// What the host handed out cannot be used.
+    #[error(transparent)]
+    Area(#[from] AreaError),
+    /// No pidfd of this process could be made.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// No eventfd could be made.
+    #[error("cannot make an eventfd: {0}")]
+    Doorbell(Errno),
+    /// A forked child could not be told apart.
+    #[error(transparent)]
+    ForkGuard(#[from] ForkGuardError),
+    /// The watcher could not be started.
+    #[error("cannot start the watcher thread: {0}")]
+    Watcher(#[source] std::io::Error),
+    /// No socket was inherited.
+    #[error("no socket to claim: {variable} is {found:?}, expected the number of a descriptor")]
+    NothingToClaim {
+        /// The environment variable.
+        variable: &'static str,
+        /// What it held.
+        found: Option<String>,
+    },
+    /// The handle was used in a forked child.
+    #[error(transparent)]
+    Forked(#[from] Forked),
+}
+
+/// What an attach takes over from an earlier one.
+struct Earlier<'a> {
+    areas: &'a Areas,
+    leases: &'a Arc<Leases>,
+    lease_serial: Serial,
+    growth: &'a Growth,
+    segment_id: u128,
+}
+
+/// What a hello brought.
+struct Welcomed {
+    welcome: Welcome,
+    descriptors: Vec<OwnedFd>,
+    socket: AttachSocket,
+    doorbell: OwnedFd,
+}
+
+impl Guest {
+    /// Attaches to the segment that `options` name.
+    ///
+    /// # Errors
+    /// [`AttachError`]: no host, refused, or areas that this build cannot use.
+    pub fn attach(options: GuestOptions) -> Result<Guest, AttachError> {
+        let deadline = Instant::now() + options.attach_deadline;
+        let socket = connect(&options, deadline)?;
+        attach_over(socket, options, deadline, None)
+    }
+
+    /// Attaches over a socket that the host has reserved for this process.
+    ///
+    /// # Errors
+    /// As for [`Guest::attach`].
+    pub fn claim(socket: OwnedFd, options: GuestOptions) -> Result<Guest, AttachError> {
+        let deadline = Instant::now() + options.attach_deadline;
+        attach_over(AttachSocket::from_fd(socket)?, options, deadline, None)
+    }
+
+    /// Attaches anew to the host that serves the segment now. The new guest has a serial and rings
+    /// of its own; mappings and lease table stay when the segment is the same, so guards of this
+    /// handle stay valid. Its reservations do not: they are void (their memory stays mapped, their
+    /// drop does nothing). When another clone has done it already, that guest comes back.
+    ///
+    /// # Errors
+    /// As for [`Guest::attach`].
+    pub fn reattach(&self, deadline: Instant) -> Result<Guest, AttachError> {
+        self.check_process()?;
+        let inner = &self.inner;
+        let mut successor = inner.successor.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guest) = &*successor {
+            return match guest.end() {
+                Some(_) => guest.reattach(deadline),
+                None => Ok(guest.clone()),
+            };
+        }
+        let earlier = Earlier {
+            areas: &inner.areas,
+            leases: &inner.leases,
+            lease_serial: inner.lease_serial,
+            growth: &inner.growth,
+            segment_id: inner.segment_id,
+        };
+        let socket = connect(&inner.options, deadline)?;
+        let guest = attach_over(socket, inner.options.clone(), deadline, Some(earlier))?;
+        *successor = Some(guest.clone());
+        Ok(guest)
+    }
+}
+
+fn connect(options: &GuestOptions, deadline: Instant) -> Result<AttachSocket, AttachError> {
+    let path = SegmentPath::new(&options.segment)?;
+    Ok(AttachSocket::connect(&path, deadline)?)
+}
+
+fn attach_over(
+    socket: AttachSocket,
+    options: GuestOptions,
+    deadline: Instant,
+    earlier: Option<Earlier<'_>>,
+) -> Result<Guest, AttachError> {
+    let fork = ForkGuard::new()?;
+    let lease_serial = earlier.as_ref().map_or(0, |earlier| earlier.lease_serial);
+    let welcomed = greet(socket, &options, lease_serial, deadline)?;
+    let welcome = welcomed.welcome;
+    let descriptors = Descriptors::new(welcomed.descriptors, options.role)?;
+    let earlier_areas = earlier.as_ref().map(|earlier| earlier.areas);
+    let (areas, control, segment_id) = Areas::open(&descriptors, &welcome, earlier_areas)?;
+    let same = earlier.filter(|earlier| earlier.segment_id == segment_id);
+    check_row(&control, &welcome)?;
+    let leases = take_leases(&descriptors, &control, &welcome, same.as_ref())?;
+    let growth = Arc::new(Growth::new(control.clone()));
+    if let Some(earlier) = &same {
+        growth.take_over(earlier.growth);
+    }
+    let row = welcome.row.get();
+    let no_row = AreaError::PeerRow { row, found: None, serial: welcome.serial.get() };
+    let attached = control.attached(row.into()).ok_or(no_row)?;
+    let rings = Rings::open(&descriptors, &welcome)?;
+    let fittings =
+        Fittings { control: &control, growth: &growth, options: &options, welcome: &welcome };
+    let (link, watcher) = fittings.link(rings, welcomed.socket, welcomed.doorbell)?;
+    let pool = areas.pool_views()?;
+    Ok(Guest {
+        inner: Arc::new(Inner {
+            fork,
+            serial: welcome.serial.get(),
+            role: options.role,
+            inline_bytes_max: welcome.inline_bytes_max.get(),
+            options,
+            segment_id,
+            control,
+            attached,
+            areas,
+            pool,
+            leases,
+            lease_serial: welcome.lease_serial.get(),
+            growth,
+            link,
+            slots_seen: AtomicU64::new(0),
+            slots_held: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            successor: Mutex::new(None),
+            watcher: Mutex::new(watcher),
+        }),
+    })
+}
+
+/// Says hello and takes the answer.
+fn greet(
+    socket: AttachSocket,
+    options: &GuestOptions,
+    lease_serial: Serial,
+    deadline: Instant,
+) -> Result<Welcomed, AttachError> {
+    let pidfd = Pidfd::of_self()?;
+    let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(AttachError::Doorbell)?;
+    let hello = Hello::new(options.role, lease_serial);
+    socket.send(hello.as_bytes(), &[pidfd.as_fd(), doorbell.as_fd()], deadline)?;
+    let mut record = [0; size_of::<Welcome>()];
+    let received = socket.receive(&mut record, DESCRIPTORS_MAX, deadline)?;
+    let welcome = check_welcome(&record[..received.length.min(record.len())])?;
+    Ok(Welcomed { welcome, descriptors: received.descriptors, socket, doorbell })
+}
+
+fn check_welcome(record: &[u8]) -> Result<Welcome, AttachError> {
+    let malformed =
+        |magic, version| AttachError::Malformed { length: record.len(), magic, version };
+    let welcome = Welcome::read_from_bytes(record).map_err(|_| malformed(0, 0))?;
+    let (magic, version) = (welcome.magic.get(), welcome.version.get());
+    if magic != HANDSHAKE_MAGIC {
+        return Err(malformed(magic, version));
+    }
+    // A refusal is read first: it may be about the version.
+    if welcome.refusal.get() != 0 {
+        let code = welcome.refusal.get();
+        let refusal = Refusal::decode(code, welcome.detail.map(|number| number.get()));
+        return Err(refusal.map_or(AttachError::UnknownRefusal { code }, AttachError::Refused));
+    }
+    if version != PROTOCOL_VERSION {
+        return Err(malformed(magic, version));
+    }
+    Ok(welcome)
+}
+
+fn check_row(control: &ControlReader, welcome: &Welcome) -> Result<(), AreaError> {
+    let (row, serial) = (welcome.row.get(), welcome.serial.get());
+    let found = control.peer(row.into())?.map(|peer| peer.serial);
+    if found == Some(serial) { Ok(()) } else { Err(AreaError::PeerRow { row, found, serial }) }
+}
+
+/// The lease table of this process: the one it has, if the host goes on with that.
+fn take_leases(
+    descriptors: &Descriptors,
+    control: &ControlReader,
+    welcome: &Welcome,
+    earlier: Option<&Earlier<'_>>,
+) -> Result<Arc<Leases>, AreaError> {
+    match earlier {
+        Some(earlier) if earlier.lease_serial == welcome.lease_serial.get() => {
+            Ok(Arc::clone(earlier.leases))
+        }
+        _ => {
+            let table = open_leases(descriptors, control.geometry().leases_max)?;
+            Ok(Arc::new(Leases::new(table)))
+        }
+    }
+}
+
+/// What a link is fitted out with.
+struct Fittings<'a> {
+    control: &'a ControlReader,
+    growth: &'a Arc<Growth>,
+    options: &'a GuestOptions,
+    welcome: &'a Welcome,
+}
+
+impl Fittings<'_> {
+    fn link(
+        &self,
+        rings: Rings,
+        socket: AttachSocket,
+        doorbell: OwnedFd,
+    ) -> Result<(Link, Option<Watcher>), AttachError> {
+        let Rings { producer, consumer, asleep, heartbeat } = rings;
+        let socket = Arc::new(socket);
+        let closed = Arc::new(AtomicBool::new(false));
+        let (heartbeat, watch) = if self.options.watcher {
+            (None, Some(self.watch(Heartbeat::new(heartbeat), &socket, &closed)))
+        } else {
+            (Some(Heartbeat::new(heartbeat)), None)
+        };
+        let link = Link::new(LinkParts {
+            state: self.state(producer, consumer, asleep),
+            closed,
+            socket,
+            doorbell,
+            control: self.control.clone(),
+            heartbeat,
+            polling: self.options.polling,
+        });
+        let watcher = watch.map(Watcher::start).transpose().map_err(AttachError::Watcher)?;
+        Ok((link, watcher))
+    }
+
+    fn watch(
+        &self,
+        heartbeat: Heartbeat,
+        socket: &Arc<AttachSocket>,
+        closed: &Arc<AtomicBool>,
+    ) -> Watch {
+        Watch {
+            heartbeat,
+            interval: Duration::from_millis(self.welcome.heartbeat_interval_ms.get().into()),
+            socket: Arc::clone(socket),
+            closed: Arc::clone(closed),
+            growth: Arc::clone(self.growth),
+        }
+    }
+
+    fn state(&self, producer: Producer, consumer: Consumer, asleep: Word) -> LinkState {
+        let slots = SlotDirectory::new(self.control.clone());
+        let bounds = Bounds::for_pool(
+            self.options.magazine_slots_max,
+            self.options.magazine_bytes_max,
+            self.control.pool_bytes(),
+        );
+        let magazines = Magazines::new(slots.classes(), bounds);
+        let pending = PendingTable::new(self.options.requests_max);
+        let parked = Parked::default();
+        LinkState {
+            producer,
+            consumer,
+            desk: Desk { pending, magazines, slots, parked, leaving: false },
+            waker: Waker::new(self.control.host_asleep()),
+            sleeper: Sleeper::new(asleep),
+            spin: SpinBudget::new(),
+            has_receiver: false,
+            end: None,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Growth of the pool, noticed before anything of the new part is handed out.
+
+use crate::control::ControlReader;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+/// Called with the published size before and after, in bytes.
+type Callback = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Runs the callbacks when the pool has grown.
+pub(super) struct Growth {
+    control: ControlReader,
+    /// The size for which all callbacks have run, in bytes.
+    noticed: AtomicU64,
+    callbacks: Mutex<Vec<Callback>>,
+    /// Held while callbacks run, so that each growth is told once and in order.
+    telling: Mutex<()>,
+    /// Who tells: a callback that uses the guest must not wait for itself.
+    teller: Mutex<Option<ThreadId>>,
+}
+
+impl Growth {
+    pub(super) fn new(control: ControlReader) -> Growth {
+        let noticed = AtomicU64::new(control.pool_bytes());
+        Growth {
+            control,
+            noticed,
+            callbacks: Mutex::default(),
+            telling: Mutex::default(),
+            teller: Mutex::default(),
+        }
+    }
+
+    /// Bytes of the pool for which all callbacks have run.
+    #[inline]
+    pub(super) fn noticed_bytes(&self) -> u64 {
+        // Acquire: what the callbacks did comes before what is done with the memory.
+        self.noticed.load(Ordering::Acquire)
+    }
+
+    /// Adds a callback; returns the size from which on it is told, in bytes.
+    pub(super) fn add(&self, callback: Callback) -> u64 {
+        let mut callbacks = self.callbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        callbacks.push(callback);
+        self.noticed_bytes()
+    }
+
+    /// Callbacks of an earlier attach of the same mapping.
+    pub(super) fn take_over(&self, earlier: &Growth) {
+        let callbacks = earlier.callbacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner) = callbacks;
+        self.noticed.store(earlier.noticed_bytes(), Ordering::Release);
+    }
+
+    /// Makes sure that everything below `end` (bytes) was told before it is handed out. Returns
+    /// whether the pool reaches that far.
+    #[inline]
+    pub(super) fn covers(&self, end: u64) -> bool {
+        end <= self.noticed_bytes() || self.covers_after_look(end)
+    }
+
+    #[cold]
+    fn covers_after_look(&self, end: u64) -> bool {
+        self.tell();
+        // A callback that hands memory out itself sees it as told.
+        end <= self.control.pool_bytes()
+    }
+
+    /// Tells the callbacks if the pool has grown.
+    pub(super) fn tell(&self) {
+        if self.control.pool_bytes() <= self.noticed_bytes() || self.is_teller() {
+            return;
+        }
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, new) = (self.noticed_bytes(), self.control.pool_bytes());
+        if new <= old {
+            return;
+        }
+        let callbacks = self.callbacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _teller = Teller::begin(self);
+        for callback in &callbacks {
+            callback(old, new);
+        }
+        self.noticed.store(new, Ordering::Release);
+    }
+
+    fn is_teller(&self) -> bool {
+        let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
+        *teller == Some(thread::current().id())
+    }
+}
+
+/// Marks the thread that runs the callbacks, also when one of them panics.
+struct Teller<'a>(&'a Growth);
+
+impl<'a> Teller<'a> {
+    fn begin(growth: &'a Growth) -> Teller<'a> {
+        Teller::set(growth, Some(thread::current().id()));
+        Teller(growth)
+    }
+
+    fn set(growth: &Growth, teller: Option<ThreadId>) {
+        *growth.teller.lock().unwrap_or_else(PoisonError::into_inner) = teller;
+    }
+}
+
+impl Drop for Teller<'_> {
+    fn drop(&mut self) {
+        Teller::set(self.0, None);
+    }
+}
+
+impl fmt::Debug for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Growth").field("noticed", &self.noticed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+//! Guards that keep a published slot readable.
+
+use super::error::LeaseError;
+use super::{Guest, Inner};
+use crate::error::Corrupt;
+use crate::format::{COLD_BYTES, NOTE_BYTES};
+use onecopy_shm::{LeaseCell, LeaseTable};
+use onecopy_shm::{SlotRef, SlotWord};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What the host's word about this guest says while its leases protect what they name.
+const ATTACHED: u64 = 1;
+/// Leases whose clones are counted in one piece of memory.
+const COUNTS_PER_PART: usize = 1024;
+
+/// The lease table of this process with the number of clones of each guard. It outlives an attach:
+/// every later attach to the same segment goes on with it.
+#[derive(Debug)]
+pub(super) struct Leases {
+    pub(super) table: LeaseTable,
+    /// Clones beyond the first of the guard in each cell, made when the first clone is.
+    clones: Vec<OnceLock<Box<[AtomicU32]>>>,
+}
+
+impl Leases {
+    pub(super) fn new(table: LeaseTable) -> Leases {
+        let parts = (table.capacity() as usize).div_ceil(COUNTS_PER_PART);
+        Leases { table, clones: (0..parts).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Counts a clone.
+    fn add_clone(&self, cell: &LeaseCell) {
+        let index = cell.index() as usize;
+        let Some(part) = self.clones.get(index / COUNTS_PER_PART) else { return };
+        let part = part.get_or_init(|| (0..COUNTS_PER_PART).map(|_| AtomicU32::new(0)).collect());
+        // Relaxed: the guard that is cloned keeps the lease meanwhile.
+        part[index % COUNTS_PER_PART].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the guard that is dropped is the last of its clones.
+    fn is_last(&self, cell: &LeaseCell) -> bool {
+        let index = cell.index() as usize;
+        let part = self.clones.get(index / COUNTS_PER_PART).and_then(OnceLock::get);
+        let Some(clones) = part.and_then(|part| part.get(index % COUNTS_PER_PART)) else {
+            return true;
+        };
+        // Acquire and AcqRel: what the other clones read comes before the release of the lease.
+        // At 0 there is no other clone, and nobody who could make one.
+        if clones.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        // Two clones that go at once both see 1: the second one finds 0 here and is the last.
+        if clones.fetch_sub(1, Ordering::AcqRel) == 0 {
+            clones.store(0, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+}
+
+/// A published slot, leased: `Deref` to its bytes, in place. The bytes do not change and the slot is
+/// not reused before the last clone is dropped, also when its block is deleted meanwhile, the host
+/// dies or this guest attaches again.
+pub struct SlotGuard {
+    pub(super) inner: Arc<Inner>,
+    /// `None` once it was dropped.
+    cell: Option<LeaseCell>,
+    slot: SlotRef,
+    pub(super) offset: u64,
+    pub(super) length_bytes: u64,
+}
+
+impl SlotGuard {
+    /// Which slot.
+    #[inline]
+    pub fn slot(&self) -> SlotRef {
+        self.slot
+    }
+
+    /// The service's note on it.
+    pub fn note(&self) -> [u64; NOTE_BYTES / 8] {
+        self.inner.control.slot_note(self.slot.slot)
+    }
+
+    /// One word of the note, from 0.
+    #[inline]
+    pub fn note_word(&self, word: usize) -> u64 {
+        self.inner.control.slot_note_word(self.slot.slot, word)
+    }
+
+    /// The service's cold part of its entry.
+    pub fn cold(&self) -> [u64; COLD_BYTES / 8] {
+        self.inner.control.slot_cold(self.slot.slot)
+    }
+
+    /// One word of the cold part, from 0.
+    pub fn cold_word(&self, word: usize) -> u64 {
+        self.inner.control.slot_cold_word(self.slot.slot, word)
+    }
+}
+
+impl Guest {
+    /// Leases a slot if it is published in this generation; `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// [`LeaseError`]: no lease left, this guest cut off or detached, a slot table that no host
+    /// writes, a forked child.
+    pub fn lease(&self, slot: SlotRef) -> Result<Option<SlotGuard>, LeaseError> {
+        self.check_process()?;
+        let inner = &self.inner;
+        if !inner.slot_exists(slot) {
+            return Ok(None);
+        }
+        let leased = inner.leases.table.lease(slot);
+        let cell = leased.map_err(|full| LeaseError::Full { capacity: full.capacity })?;
+        // From here on every way out that is no guard releases the cell.
+        match inner.check_lease(slot) {
+            Ok(Some((offset, length_bytes))) => {
+                let (inner, cell) = (Arc::clone(inner), Some(cell));
+                Ok(Some(SlotGuard { inner, cell, slot, offset, length_bytes }))
+            }
+            outcome => {
+                inner.leases.table.release(cell);
+                outcome.map(|_| None)
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the slot table has this entry: a reference from elsewhere may say anything.
+    #[inline]
+    fn slot_exists(&self, slot: SlotRef) -> bool {
+        let number = u64::from(slot.slot);
+        // Relaxed: a count that is too old is read again.
+        if number > self.slots_seen.load(Ordering::Relaxed) {
+            self.slots_seen.store(self.control.slots_ready(), Ordering::Relaxed);
+        }
+        number != 0 && number <= self.slots_seen.load(Ordering::Relaxed)
+    }
+
+    /// With the lease stored: offset and length of the slot in bytes, if it is published.
+    #[inline]
+    fn check_lease(&self, slot: SlotRef) -> Result<Option<(u64, u64)>, LeaseError> {
+        let bits = self.control.slot_word(slot.slot);
+        if bits != SlotWord::published(slot.generation).bits() {
+            return self.check_word(slot, bits).map(|()| None);
+        }
+        // Relaxed: ordered by the lease's fence against the host's store and look.
+        if self.attached.load(Ordering::Relaxed) != ATTACHED {
+            return Err(LeaseError::CutOff);
+        }
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(LeaseError::Detached);
+        }
+        let offset = self.control.slot_offset(slot.slot);
+        let length_bytes = self.control.slot_length(slot.slot);
+        let end = offset.checked_add(length_bytes);
+        if end.is_none_or(|end| !self.growth.covers(end)) {
+            let pool_bytes = self.control.pool_bytes();
+            let slot = slot.slot;
+            return Err(LeaseError::OutsidePool { slot, offset, length_bytes, pool_bytes });
+        }
+        Ok(Some((offset, length_bytes)))
+    }
+
+    #[cold]
+    fn check_word(&self, slot: SlotRef, bits: u64) -> Result<(), LeaseError> {
+        match SlotWord::decode(bits) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(LeaseError::Corrupt(Corrupt {
+                what: "state word of slot",
+                number: slot.slot.into(),
+                found: bits,
+                expected: "a state from 0 to 5 with its owner and generation",
+            })),
+        }
+    }
+}
+
+impl Clone for SlotGuard {
+    fn clone(&self) -> SlotGuard {
+        let cell = self.cell.as_ref().map(|cell| {
+            // In a forked child nothing is counted: nothing is released there either.
+            self.inner.leases.add_clone(cell);
+            cell.same_lease()
+        });
+        SlotGuard { inner: Arc::clone(&self.inner), cell, ..*self }
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        let Some(cell) = self.cell.take() else { return };
+        if self.inner.fork.is_this_process() && self.inner.leases.is_last(&cell) {
+            self.inner.leases.table.release(cell);
+        }
+    }
+}
+
+impl fmt::Debug for SlotGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlotGuard")
+            .field("slot", &self.slot)
+            .field("offset", &self.offset)
+            .field("length_bytes", &self.length_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! The stock of granted free slots, one magazine per size class: reserving is a local pop.
+
+use crate::pool::ClassIndex;
+use onecopy_shm::SlotRef;
+
+/// A slot that the host granted to this attach. Having one means that nobody else in this process
+/// has it: it moves from the frame that brought it to a magazine, a reservation or an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GrantedSlot {
+    pub(super) slot: SlotRef,
+    /// Where it lies in the pool, in bytes; checked when it came.
+    pub(super) offset: u64,
+    /// Its size, in bytes.
+    pub(super) slot_bytes: u64,
+    pub(super) class: ClassIndex,
+}
+
+/// Most slot references in one frame that gives back.
+pub(super) const GIVE_BACK_MAX: usize = 64;
+/// A magazine keeps at most this part of the pool.
+const POOL_PART: u64 = 64;
+
+/// Bounds of all magazines of a guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Most slots of one class.
+    pub(super) slots_max: u32,
+    /// Most bytes of all classes.
+    pub(super) bytes_max: u64,
+}
+
+impl Bounds {
+    /// Bounds that a pool of this size can bear.
+    pub(super) fn for_pool(slots_max: u32, bytes_max: u64, pool_bytes: u64) -> Bounds {
+        Bounds { slots_max, bytes_max: bytes_max.min(pool_bytes / POOL_PART) }
+    }
+}
+
+/// The magazines of one attach.
+#[derive(Debug)]
+pub(super) struct Magazines {
+    stocks: Vec<Stock>,
+    bytes: u64,
+    bytes_max: u64,
+    /// The last class that got too many slots, to be given back.
+    surplus: Option<ClassIndex>,
+}
+
+#[derive(Debug)]
+struct Stock {
+    slots: Vec<GrantedSlot>,
+    slots_max: usize,
+}
+
+impl Magazines {
+    /// Empty magazines for these size classes.
+    pub(super) fn new(classes: &[u64], bounds: Bounds) -> Magazines {
+        let stock = |&slot_bytes: &u64| {
+            let fitting = bounds.bytes_max / slot_bytes.max(1);
+            let slots_max = fitting.min(u64::from(bounds.slots_max)) as usize;
+            Stock { slots: Vec::new(), slots_max }
+        };
+        let stocks = classes.iter().map(stock).collect();
+        Magazines { stocks, bytes: 0, bytes_max: bounds.bytes_max, surplus: None }
+    }
+
+    /// Takes a slot of a class out of stock.
+    pub(super) fn pop(&mut self, class: ClassIndex) -> Option<GrantedSlot> {
+        let granted = self.stocks.get_mut(usize::from(class))?.slots.pop()?;
+        self.bytes -= granted.slot_bytes;
+        Some(granted)
+    }
+
+    /// Puts a slot into stock.
+    pub(super) fn push(&mut self, granted: GrantedSlot) {
+        let Some(stock) = self.stocks.get_mut(usize::from(granted.class)) else { return };
+        stock.slots.push(granted);
+        self.bytes += granted.slot_bytes;
+        if stock.slots.len() > stock.slots_max || self.bytes > self.bytes_max {
+            self.surplus = Some(granted.class);
+        }
+    }
+
+    /// How many slots to ask for when the stock of a class has run out and `wanted` are needed.
+    pub(super) fn refill_count(&self, class: ClassIndex, wanted: u64) -> u64 {
+        let stock = self.stocks.get(usize::from(class));
+        wanted.max(stock.map_or(0, |stock| stock.slots_max as u64 / 2))
+    }
+
+    /// Whether some magazine is over its bound.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.surplus.is_some()
+    }
+
+    /// Moves what is over a magazine's bound, down to half of it, into `target`; returns how many.
+    pub(super) fn take_surplus(&mut self, target: &mut [u64]) -> usize {
+        let Some(class) = self.surplus.take() else { return 0 };
+        let Some(stock) = self.stocks.get_mut(usize::from(class)) else { return 0 };
+        let keep = stock.slots_max / 2;
+        let mut count = 0;
+        while count < target.len() && stock.slots.len() > keep {
+            let Some(granted) = stock.slots.pop() else { break };
+            self.bytes -= granted.slot_bytes;
+            target[count] = granted.slot.to_u64();
+            count += 1;
+        }
+        if stock.slots.len() > stock.slots_max {
+            self.surplus = Some(class);
+        }
+        count
+    }
+}

@@ -1,0 +1,181 @@
+//! Taking slots out of the magazines, and asking the host for more.
+
+use super::error::{CallError, LinkEnd, ReserveError};
+use super::held::{HeldSlot, Reservation};
+use super::link::{LinkState, Locked, Outgoing};
+use super::pending::Answer;
+use super::{Guest, Inner};
+use crate::format::Role;
+use crate::pool::ClassIndex;
+use crate::wire::{Refill, RequestError, kind};
+use std::mem::size_of;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use zerocopy::IntoBytes;
+
+/// What is to be reserved.
+#[derive(Clone, Copy)]
+struct Wanted {
+    class: ClassIndex,
+    slot_bytes: u64,
+    size_bytes: u64,
+}
+
+impl Guest {
+    /// Reserves a slot of at least `size_bytes`: out of stock, else from the host.
+    ///
+    /// # Errors
+    /// [`ReserveError`].
+    pub fn reserve(&self, size_bytes: u64, deadline: Instant) -> Result<Reservation, ReserveError> {
+        let inner = &self.inner;
+        let wanted = inner.wanted(size_bytes)?;
+        let mut state = inner.link.lock();
+        loop {
+            if let Some(held) = inner.take(&mut state, wanted.class)? {
+                drop(state);
+                return reservation(held);
+            }
+            state = inner.refill(state, wanted, 1, deadline)?;
+        }
+    }
+
+    /// Reserves a slot out of stock; when there is none, asks the host for some without waiting.
+    ///
+    /// # Errors
+    /// [`ReserveError::NotStocked`] when there is none now; else [`ReserveError`].
+    pub fn try_reserve(&self, size_bytes: u64) -> Result<Reservation, ReserveError> {
+        let inner = &self.inner;
+        let wanted = inner.wanted(size_bytes)?;
+        let mut state = inner.link.lock();
+        inner.link.drain(&mut state);
+        if let Some(held) = inner.take(&mut state, wanted.class)? {
+            drop(state);
+            return reservation(held);
+        }
+        let (outgoing, refill) = inner.refill_request(&state, wanted, 1);
+        let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
+        match inner.link.try_submit(&mut state, outgoing, &mut Some(fill)) {
+            Ok(request_id) => inner.link.abandon(&mut state, request_id),
+            Err(CallError::Full) => {}
+            Err(error) => return Err(wanted.error(error)),
+        }
+        Err(ReserveError::NotStocked { slot_bytes: wanted.slot_bytes })
+    }
+
+    /// Reserves `count` slots of at least `size_bytes` each; all or none.
+    ///
+    /// # Errors
+    /// [`ReserveError`].
+    pub fn reserve_many(
+        &self,
+        size_bytes: u64,
+        count: u32,
+        deadline: Instant,
+    ) -> Result<Vec<Reservation>, ReserveError> {
+        let inner = &self.inner;
+        let wanted = inner.wanted(size_bytes)?;
+        let mut taken = Vec::new();
+        let mut state = inner.link.lock();
+        loop {
+            let missing = (count as usize).saturating_sub(taken.len());
+            if missing == 0 {
+                drop(state);
+                break;
+            }
+            match inner.take(&mut state, wanted.class) {
+                Ok(Some(held)) => taken.push(held),
+                // What was taken goes back when it is dropped, which wants the mutex: after `state`.
+                Ok(None) => state = inner.refill(state, wanted, missing as u64, deadline)?,
+                Err(error) => {
+                    drop(state);
+                    return Err(error);
+                }
+            }
+        }
+        taken.into_iter().map(reservation).collect()
+    }
+}
+
+fn reservation(held: HeldSlot) -> Result<Reservation, ReserveError> {
+    // That it lies in the pool was checked when it came; growth is told before it is used.
+    held.inner.growth.covers(held.granted.offset + held.granted.slot_bytes);
+    Reservation::of(held).map_err(|_| ReserveError::WrongRole)
+}
+
+impl Inner {
+    fn wanted(&self, size_bytes: u64) -> Result<Wanted, ReserveError> {
+        self.enter()?;
+        if self.role != Role::Writer {
+            return Err(ReserveError::WrongRole);
+        }
+        let classes = &self.control.geometry().classes;
+        let index = classes.partition_point(|&slot_bytes| slot_bytes < size_bytes);
+        let class = ClassIndex::try_from(index).ok();
+        match (class, classes.get(index)) {
+            (Some(class), Some(&slot_bytes)) => Ok(Wanted { class, slot_bytes, size_bytes }),
+            _ => {
+                let slot_bytes_max = classes.last().copied().unwrap_or(0);
+                Err(ReserveError::TooLarge { size_bytes, slot_bytes_max })
+            }
+        }
+    }
+
+    /// Takes a slot out of stock.
+    #[inline]
+    fn take(
+        self: &Arc<Self>,
+        state: &mut LinkState,
+        class: ClassIndex,
+    ) -> Result<Option<HeldSlot>, ReserveError> {
+        if let Some(end) = state.end {
+            return Err(ReserveError::Link(end));
+        }
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(ReserveError::Link(LinkEnd::Detached));
+        }
+        Ok(state.desk.magazines.pop(class).map(|granted| HeldSlot::new(self, granted)))
+    }
+
+    fn refill_request(&self, state: &LinkState, wanted: Wanted, count: u64) -> (Outgoing, Refill) {
+        let count = state.desk.magazines.refill_count(wanted.class, count);
+        let refill = Refill { size_bytes: wanted.size_bytes.into(), count: count.into() };
+        (Outgoing::inline(kind::REFILL, size_of::<Refill>() as u32), refill)
+    }
+
+    /// Asks the host for slots; they are in stock when it has answered.
+    #[cold]
+    fn refill<'a>(
+        &'a self,
+        state: Locked<'a>,
+        wanted: Wanted,
+        count: u64,
+        deadline: Instant,
+    ) -> Result<Locked<'a>, ReserveError> {
+        let (outgoing, refill) = self.refill_request(&state, wanted, count);
+        let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
+        let asked = self.link.submit(state, outgoing, fill, deadline);
+        let (state, request_id) = asked.map_err(|error| wanted.error(error))?;
+        let answered = self.link.await_answer(state, request_id, deadline);
+        let (state, answer) = answered.map_err(|error| wanted.error(error))?;
+        match answer {
+            Answer::Inline(_) | Answer::Slot { .. } => Ok(state),
+            Answer::Refused(words) => Err(match RequestError::decode(&words) {
+                Some(refused) => ReserveError::Refused(refused),
+                None => ReserveError::UnknownAnswer { code: words.code.get() },
+            }),
+        }
+    }
+}
+
+impl Wanted {
+    fn error(self, error: CallError) -> ReserveError {
+        match error {
+            CallError::Link(end) => ReserveError::Link(end),
+            CallError::Forked(forked) => ReserveError::Forked(forked),
+            CallError::Refused(refused) => ReserveError::Refused(refused),
+            // No other error comes of a frame of two words.
+            _ => ReserveError::DeadlineExceeded { slot_bytes: self.slot_bytes },
+        }
+    }
+}

@@ -17,6 +17,16 @@
 //!
 //! A table is an array of cells, one word each, a cache line of them to a thread. A lease never
 //! moves to another cell.
+//!
+//! | edge | from | to | so that |
+//! | --- | --- | --- | --- |
+//! | `lease.check` | the lease, a SeqCst fence, then the load of the slot's state | `Retired`, a SeqCst fence, then the look through the leases | one of the two sees the other |
+//! | `lease.cut-off` | as above, with the load of `attached` | as above, with `attached` taken back | one of the two sees the other |
+//! | `lease.high-water` | the mark raised, then the lease's SeqCst fence | the host's SeqCst fence, then the load of the mark | the look reaches every lease that the fence orders before it |
+//! | `slot.publish` | what the writer and the host stored, then `Published` (Release) | the load of the slot's state (Acquire), then the bytes | a reader sees the whole block |
+//! | `lease.release` | reads of the slot, then 0 in the cell (Release) | the loads of the look, then its fence (Acquire) | the slot is reused after the reads |
+//! | `lease.reuse` | the 0 of the former lease (Acquire), then the next lease in the cell (Release) | as above | a look that finds the next lease comes after the former reads |
+//! | `lease.part` | the line marked full, a SeqCst fence, then the look at its cells | 0 in a cell, a SeqCst fence, then the load of the mark | no free cell is lost |
 
 mod lines;
 mod scan;

@@ -4,6 +4,7 @@
 //! meant to have no false alarms rather than to find everything.
 
 mod code;
+mod edges;
 mod names;
 mod scrub;
 mod test_code;
@@ -12,6 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::tree::SourceFile;
@@ -53,6 +55,8 @@ impl fmt::Display for Finding {
 #[must_use]
 pub fn check(files: &[SourceFile], exceptions: Exceptions<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let explained: BTreeSet<&str> =
+        files.iter().filter(|file| is_shipped(&file.path)).flat_map(edges::explained).collect();
     for file in files {
         let mut report = |line: usize, advice: String| {
             findings.push(Finding { path: file.path.clone(), line, advice });
@@ -68,6 +72,10 @@ pub fn check(files: &[SourceFile], exceptions: Exceptions<'_>) -> Vec<Finding> {
                 code::check_allow(&code, &mut report);
             }
             names::check(&code, &mut report);
+            if is_shipped(&file.path) {
+                edges::check(file, &code, &mut report);
+                edges::check_explained(file, &explained, &mut report);
+            }
             if !exceptions.long.contains(&file.path.as_str()) {
                 text::check_length(file, &mut report);
             }
@@ -76,6 +84,12 @@ pub fn check(files: &[SourceFile], exceptions: Exceptions<'_>) -> Vec<Finding> {
     findings.extend(stale(files, exceptions));
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     findings
+}
+
+/// Whether a file is code that other programs are built on.
+fn is_shipped(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    path.ends_with(".rs") && matches!(parts[..], ["shm-primitives" | "transport" | "kv", "src", ..])
 }
 
 /// A Rust file as the rules see it.

@@ -154,6 +154,38 @@ fn names_of_others_are_not() {
 }
 
 #[test]
+fn orderings_without_their_edge_are_found() {
+    let path = "transport/src/a.rs";
+    finds(&at(path, "fn f() { a.load(Ordering::Acquire); }"), 1, "an ordering without its edge");
+    finds(&at(path, "fn f() {\n    fence(SeqCst);\n}"), 2, "an ordering without its edge");
+    let far = format!("//! | a.b | c |\n// edge: a.b\n{}f(Release);", "g();\n".repeat(4));
+    finds(&at(path, &far), 7, "an ordering without its edge");
+    let fine = [
+        "//! | a.b | c |\n// edge: a.b\na.load(Acquire);",
+        "//! | `a.b` | c |\n// edge: a.b, and so on.\na.load(\n    Acquire,\n);",
+        "// edge: the caller's\na.load(Acquire);",
+        "use std::sync::atomic::Ordering::{Acquire, Release};",
+        "a.load(Relaxed); // no SeqCst",
+        "#[test]\nfn f() { a.load(Acquire); }",
+    ];
+    for text in fine {
+        assert_eq!(at(path, text), NOTHING, "{text}");
+    }
+    assert_eq!(at("bench/src/a.rs", "a.load(Acquire);"), NOTHING);
+}
+
+#[test]
+fn edges_that_no_table_explains_are_found() {
+    let text = "//! | a.b | c |\n// edge: a.c\na.load(Acquire);";
+    finds(&at("kv/src/a.rs", text), 2, "no table of edges has `a.c`");
+    let elsewhere = [
+        SourceFile::new("kv/src/lib.rs", "//! | a.c | c |"),
+        SourceFile::new("kv/src/a.rs", "// edge: a.c\na.load(Acquire);"),
+    ];
+    assert_eq!(check(&elsewhere, Exceptions::default()), []);
+}
+
+#[test]
 fn long_files_are_found_unless_listed() {
     let text = "fn f() {}\n".repeat(501);
     finds(&in_library(&text), 501, "501 lines");

@@ -285,6 +285,7 @@ impl ControlWriter {
     }
 
     fn set_header(&self, offset: usize, value: u64) {
+        // edge: control.sizes and control.magic; for the rest it costs nothing and saves a table
         self.store(Some(header(offset)), value, Ordering::Release);
     }
 

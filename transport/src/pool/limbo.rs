@@ -27,7 +27,7 @@ impl VarSlotPool {
     // r[impl pool.retire]
     pub fn retire(&mut self, slot: SlotRef) -> Result<(), SlotError> {
         let word = self.check(slot, SlotState::Published)?;
-        // edge: lease.reuse (with the fence in `reclaim`)
+        // edge: lease.check (with the fence in `reclaim`)
         self.change(slot.slot, legal(word.retire(), word));
         self.slots[slot.slot].previous = UNSEEN;
         self.limbo.push(slot.slot);
@@ -45,7 +45,7 @@ impl VarSlotPool {
         if self.limbo.is_empty() {
             return 0;
         }
-        // edge: lease.reuse
+        // edge: lease.check
         fence(Ordering::SeqCst);
         scan(&mut |leased| {
             if let Some(entry) = self.slots.get_mut(leased.slot)

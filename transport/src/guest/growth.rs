@@ -1,4 +1,8 @@
 //! Growth of the pool, noticed before anything of the new part is handed out.
+//!
+//! | edge | store | load |
+//! | --- | --- | --- |
+//! | guest.noticed | what the callbacks did, then the noticed size (Release) | the noticed size (Acquire), then what is done with the memory |
 
 use crate::control::ControlReader;
 use std::fmt;
@@ -36,7 +40,7 @@ impl Growth {
     /// Bytes of the pool for which all callbacks have run.
     #[inline]
     pub(super) fn noticed_bytes(&self) -> u64 {
-        // Acquire: what the callbacks did comes before what is done with the memory.
+        // edge: guest.noticed
         self.noticed.load(Ordering::Acquire)
     }
 
@@ -51,6 +55,7 @@ impl Growth {
     pub(super) fn take_over(&self, earlier: &Growth) {
         let callbacks = earlier.callbacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner) = callbacks;
+        // edge: guest.noticed
         self.noticed.store(earlier.noticed_bytes(), Ordering::Release);
     }
 
@@ -83,6 +88,7 @@ impl Growth {
         for callback in &callbacks {
             callback(old, new);
         }
+        // edge: guest.noticed
         self.noticed.store(new, Ordering::Release);
     }
 

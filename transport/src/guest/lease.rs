@@ -1,4 +1,8 @@
 //! Guards that keep a published slot readable.
+//!
+//! | edge | from | to |
+//! | --- | --- | --- |
+//! | guest.clones | what a clone read, then its count (AcqRel) | the last clone's count (Acquire), then the release of the lease |
 
 use super::error::LeaseError;
 use super::{Guest, Inner};
@@ -46,8 +50,8 @@ impl Leases {
         let Some(clones) = part.and_then(|part| part.get(index % COUNTS_PER_PART)) else {
             return true;
         };
-        // Acquire and AcqRel: what the other clones read comes before the release of the lease.
-        // At 0 there is no other clone, and nobody who could make one.
+        // edge: guest.clones, in both. At 0 there is no other clone, and nobody who could make
+        // one.
         if clones.load(Ordering::Acquire) == 0 {
             return true;
         }

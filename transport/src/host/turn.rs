@@ -82,7 +82,7 @@ impl<S: Service> Core<S> {
         let Link { rings, request_bytes, waiting, unannounced, .. } = link;
         let mut grant = match rings.replies.try_grant(bound) {
             Ok(grant) => grant,
-            Err(GrantError::Full { .. }) => {
+            Err(GrantError::Full) => {
                 *waiting = Some(header);
                 return Step::Nothing;
             }

@@ -50,12 +50,13 @@ impl Leases {
         let Some(clones) = part.and_then(|part| part.get(index % COUNTS_PER_PART)) else {
             return true;
         };
-        // edge: guest.clones, in both. At 0 there is no other clone, and nobody who could make
+        // edge: guest.clones. At 0 there is no other clone, and nobody who could make
         // one.
         if clones.load(Ordering::Acquire) == 0 {
             return true;
         }
         // Two clones that go at once both see 1: the second one finds 0 here and is the last.
+        // edge: guest.clones
         if clones.fetch_sub(1, Ordering::AcqRel) == 0 {
             clones.store(0, Ordering::Relaxed);
             return true;

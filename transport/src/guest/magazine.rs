@@ -96,7 +96,8 @@ impl Magazines {
     pub(super) fn take_surplus(&mut self, target: &mut [u64]) -> usize {
         let Some(class) = self.surplus.take() else { return 0 };
         let Some(stock) = self.stocks.get_mut(usize::from(class)) else { return 0 };
-        let keep = stock.slots_max / 2;
+        // Never the one that somebody waits for.
+        let keep = (stock.slots_max / 2).max(1);
         let mut count = 0;
         while count < target.len() && stock.slots.len() > keep {
             let Some(granted) = stock.slots.pop() else { break };

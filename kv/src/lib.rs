@@ -10,7 +10,9 @@
 //! | `board.create` | supervisor: magic of the board | worker: magic | the board's numbers |
 //! | `board.done` | worker: state of a request | supervisor: the state | the outcome of the request |
 
+pub mod cache;
 pub mod checksum;
+pub mod error;
 pub mod format;
 pub mod index;
 pub mod key;

@@ -1,0 +1,150 @@
+//! What is asked about keys alone: exists, delete, pin, unpin.
+
+use super::Cache;
+use crate::error::{AskError, DeleteError, PinError, UnpinError};
+use crate::key::Key;
+use crate::protocol::{KeyAnswer, KeyOutcome, kind};
+
+impl Cache {
+    /// Whether this key is there. That is no use of its block.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn exists(&self, key: &Key) -> Result<bool, AskError> {
+        exists(self.ask_key(kind::EXISTS, key)?)
+    }
+
+    /// Whether each of these keys is there.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn exists_many(&self, keys: &[Key]) -> Result<Vec<bool>, AskError> {
+        let outcomes = self.ask_many(kind::EXISTS, keys, self.until())?;
+        outcomes.into_iter().map(|answer| exists(decode(kind::EXISTS, answer)?)).collect()
+    }
+
+    /// Unpublishes the block of this key; `false` when it was not there. Its slot is reused after
+    /// its last lease.
+    ///
+    /// # Errors
+    /// [`DeleteError::Busy`] while anybody has it pinned.
+    pub fn delete(&self, key: &Key) -> Result<bool, DeleteError> {
+        deleted(key, self.ask_key(kind::DELETE, key))
+    }
+
+    /// Deletes each of these keys. An answer that did not come is an error of each key that it
+    /// was for; keys before it have been deleted all the same.
+    pub fn delete_many(&self, keys: &[Key]) -> Vec<Result<bool, DeleteError>> {
+        self.ask_each(kind::DELETE, keys, deleted)
+    }
+
+    /// Keeps the block of this key from being evicted or deleted until it is unpinned as often, or
+    /// this guest ends. Returns how often this guest has it pinned now.
+    ///
+    /// # Errors
+    /// [`PinError`].
+    pub fn pin(&self, key: &Key) -> Result<u32, PinError> {
+        pinned(key, self.ask_key(kind::PIN, key))
+    }
+
+    /// Pins each of these keys.
+    pub fn pin_many(&self, keys: &[Key]) -> Vec<Result<u32, PinError>> {
+        self.ask_each(kind::PIN, keys, pinned)
+    }
+
+    /// Takes one pin of this guest away. Returns how often it still has it pinned.
+    ///
+    /// # Errors
+    /// [`UnpinError`].
+    pub fn unpin(&self, key: &Key) -> Result<u32, UnpinError> {
+        unpinned(key, self.ask_key(kind::UNPIN, key))
+    }
+
+    /// Unpins each of these keys.
+    pub fn unpin_many(&self, keys: &[Key]) -> Vec<Result<u32, UnpinError>> {
+        self.ask_each(kind::UNPIN, keys, unpinned)
+    }
+
+    fn ask_key(&self, kind: u8, key: &Key) -> Result<KeyOutcome, AskError> {
+        decode(kind, self.ask_one(kind, 0, key, self.until())?)
+    }
+
+    /// An outcome for each key; a frame that got no answer fails its keys and all behind them.
+    fn ask_each<T, E: From<AskError>>(
+        &self,
+        kind: u8,
+        keys: &[Key],
+        outcome: impl Fn(&Key, Result<KeyOutcome, AskError>) -> Result<T, E>,
+    ) -> Vec<Result<T, E>> {
+        let until = self.until();
+        let frame_keys = match self.entries_max(kind) {
+            Ok(count) => count,
+            Err(error) => return keys.iter().map(|_| Err(error.clone().into())).collect(),
+        };
+        let mut outcomes = Vec::with_capacity(keys.len());
+        let mut failed: Option<AskError> = None;
+        for frame in keys.chunks(frame_keys) {
+            let answers = match &failed {
+                Some(error) => Err(error.clone()),
+                None => self.ask_frame::<_, KeyAnswer>(kind, 0, frame, until),
+            };
+            match answers {
+                Ok(answers) => outcomes.extend(
+                    frame
+                        .iter()
+                        .zip(answers)
+                        .map(|(key, answer)| outcome(key, decode(kind, answer))),
+                ),
+                Err(error) => {
+                    outcomes.extend(frame.iter().map(|key| outcome(key, Err(error.clone()))));
+                    failed = Some(error);
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+fn decode(kind: u8, answer: KeyAnswer) -> Result<KeyOutcome, AskError> {
+    answer.decode().ok_or(AskError::AnswerCode { kind, code: answer.code.get().into() })
+}
+
+/// The error for an outcome that this kind of request does not have.
+fn unexpected(kind: u8, outcome: KeyOutcome) -> AskError {
+    AskError::AnswerCode { kind, code: outcome.encode().code.get().into() }
+}
+
+fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
+    match outcome {
+        KeyOutcome::Done { .. } => Ok(true),
+        KeyOutcome::NotFound => Ok(false),
+        other => Err(unexpected(kind::EXISTS, other)),
+    }
+}
+
+fn deleted(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<bool, DeleteError> {
+    match outcome? {
+        KeyOutcome::Done { .. } => Ok(true),
+        KeyOutcome::NotFound => Ok(false),
+        KeyOutcome::Busy { pins } => Err(DeleteError::Busy { key: *key, pins }),
+        other => Err(unexpected(kind::DELETE, other).into()),
+    }
+}
+
+fn pinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, PinError> {
+    match outcome? {
+        KeyOutcome::Done { pins } => Ok(pins),
+        KeyOutcome::NotFound => Err(PinError::NotFound { key: *key }),
+        KeyOutcome::PinQuota { pins_max } => Err(PinError::Quota { key: *key, pins_max }),
+        other => Err(unexpected(kind::PIN, other).into()),
+    }
+}
+
+fn unpinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, UnpinError> {
+    match outcome? {
+        KeyOutcome::Done { pins } => Ok(pins),
+        KeyOutcome::NotFound => Err(UnpinError::NotFound { key: *key }),
+        KeyOutcome::NotPinned => Err(UnpinError::NotPinned { key: *key }),
+        other => Err(unexpected(kind::UNPIN, other).into()),
+    }
+}

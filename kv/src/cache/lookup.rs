@@ -1,0 +1,165 @@
+//! Lookups: ask where a block is, lease it, check that it is the one.
+
+use super::{Block, Cache};
+use crate::error::{AskError, Corrupt, LookupError, VerifyError};
+use crate::key::Key;
+use crate::protocol::{KeyAnswer, LOOKUP_PREFIX, ReportEntry, kind, lookup_answer};
+use onecopy_shm::SlotRef;
+use std::time::Instant;
+use zerocopy::little_endian as le;
+
+/// How often a key is asked for again when its block goes between the answer and the lease.
+const TRIES: u32 = 4;
+
+impl Cache {
+    /// The block of this key, or `None`.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub fn lookup(&self, key: &Key) -> Result<Option<Block>, LookupError> {
+        self.lookup_until(key, self.until())
+    }
+
+    /// The blocks of these keys, in their order. A key given twice is found twice.
+    ///
+    /// # Errors
+    /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
+    pub fn lookup_many(&self, keys: &[Key]) -> Result<Vec<Option<Block>>, LookupError> {
+        let until = self.until();
+        let words: Vec<le::U64> = self.ask_many(kind::LOOKUP, keys, until)?;
+        let answers = keys.iter().zip(words);
+        answers.map(|(key, word)| self.lease_again(key, lookup_answer(word), until)).collect()
+    }
+
+    /// The blocks of the longest prefix of these keys that is there: the first miss ends it.
+    ///
+    /// # Errors
+    /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
+    pub fn lookup_prefix(&self, keys: &[Key]) -> Result<Vec<Block>, LookupError> {
+        let until = self.until();
+        let mut blocks = Vec::new();
+        for frame in keys.chunks(self.entries_max(kind::LOOKUP)?) {
+            let words: Vec<le::U64> = self.ask_frame(kind::LOOKUP, LOOKUP_PREFIX, frame, until)?;
+            for (key, word) in frame.iter().zip(words) {
+                match self.lease_again(key, lookup_answer(word), until)? {
+                    Some(block) => blocks.push(block),
+                    None => return Ok(blocks),
+                }
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// Checks a block's payload and tells the host when it is wrong, so that nobody else finds it.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify(&self, block: &Block) -> Result<(), VerifyError> {
+        self.verify_until(block, self.until())
+    }
+
+    fn lookup_until(&self, key: &Key, until: Instant) -> Result<Option<Block>, LookupError> {
+        let ask = || {
+            let word: le::U64 = self.ask_one(kind::LOOKUP, 0, key, until)?;
+            Ok(lookup_answer(word))
+        };
+        ask_and_lease(ask, |slot| self.lease(key, slot, until))
+    }
+
+    /// Leases what a batch found; a block that went meanwhile is asked for again.
+    fn lease_again(
+        &self,
+        key: &Key,
+        slot: Option<SlotRef>,
+        until: Instant,
+    ) -> Result<Option<Block>, LookupError> {
+        let Some(slot) = slot else { return Ok(None) };
+        match self.lease(key, slot, until)? {
+            Some(block) => Ok(Some(block)),
+            None => self.lookup_until(key, until),
+        }
+    }
+
+    /// Leases the slot that the host named; `None` when the block has gone since.
+    fn lease(
+        &self,
+        key: &Key,
+        slot: SlotRef,
+        until: Instant,
+    ) -> Result<Option<Block>, LookupError> {
+        let Some(guard) = self.guest.lease(slot)? else { return Ok(None) };
+        let block = Block::new(guard);
+        let found = block.key();
+        if found != *key {
+            return Err(LookupError::WrongKey { slot, wanted: *key, found });
+        }
+        if self.verify {
+            self.verify_until(&block, until).map_err(|error| match error {
+                VerifyError::Corrupt(corrupt) => LookupError::Corrupt(corrupt),
+                VerifyError::NotReported { corrupt, .. } => LookupError::Corrupt(corrupt),
+            })?;
+        }
+        Ok(Some(block))
+    }
+
+    fn verify_until(&self, block: &Block, until: Instant) -> Result<(), VerifyError> {
+        let Err(corrupt) = block.verify() else { return Ok(()) };
+        match self.report(&corrupt, until) {
+            Ok(()) => Err(VerifyError::Corrupt(corrupt)),
+            Err(error) => Err(VerifyError::NotReported { corrupt, error }),
+        }
+    }
+
+    /// Tells the host that a block is corrupt.
+    fn report(&self, corrupt: &Corrupt, until: Instant) -> Result<(), AskError> {
+        let entry = ReportEntry { slot: corrupt.slot.to_u64().into(), key: corrupt.key };
+        self.ask_one::<_, KeyAnswer>(kind::REPORT, 0, &entry, until).map(|_| ())
+    }
+}
+
+/// Asks where a block is and leases it. A block that goes between the two may be in another slot
+/// already, so it is asked for again, a bounded number of times.
+// r[impl kv.lookup_retry]
+fn ask_and_lease<Lease, Error>(
+    mut ask: impl FnMut() -> Result<Option<SlotRef>, Error>,
+    mut lease: impl FnMut(SlotRef) -> Result<Option<Lease>, Error>,
+) -> Result<Option<Lease>, Error> {
+    for _ in 0..TRIES {
+        let Some(slot) = ask()? else { return Ok(None) };
+        if let Some(leased) = lease(slot)? {
+            return Ok(Some(leased));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: SlotRef = SlotRef { slot: 1, generation: 1 };
+
+    // r[verify kv.lookup_retry]
+    #[test]
+    fn a_block_that_moves_is_asked_for_again_and_not_for_ever() {
+        let mut asked = 0;
+        let mut leases = [None, Some(7)].into_iter();
+        let found = ask_and_lease(
+            || {
+                asked += 1;
+                Ok::<_, ()>(Some(SLOT))
+            },
+            |_| Ok(leases.next().unwrap()),
+        );
+        assert_eq!((found, asked), (Ok(Some(7)), 2));
+        let mut asked = 0;
+        let never = ask_and_lease(
+            || {
+                asked += 1;
+                Ok::<_, ()>(Some(SLOT))
+            },
+            |_| Ok(None::<()>),
+        );
+        assert_eq!((never, asked), (Ok(None), TRIES));
+    }
+}

@@ -1,0 +1,4 @@
+mod batches;
+mod life;
+mod one_by_one;
+mod rig;

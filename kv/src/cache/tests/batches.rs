@@ -1,0 +1,153 @@
+//! Many keys at a time.
+
+use super::rig::{TestHost, key, payload};
+use crate::cache::{PublishOptions, ToPublish};
+use crate::error::{DeleteError, PinError, PublishError, UnpinError};
+use crate::key::Key;
+use crate::service::{CacheServiceOptions, Capacity};
+
+const COUNT: u64 = 300;
+
+fn keys(numbers: impl IntoIterator<Item = u64>) -> Vec<Key> {
+    numbers.into_iter().map(key).collect()
+}
+
+// r[verify kv.batch]
+#[test]
+fn a_batch_larger_than_a_frame_keeps_its_order() {
+    let host = TestHost::start();
+    let cache = host.attach();
+    assert!(COUNT as usize > cache.guest().inline_bytes_max() as usize / 32, "several frames");
+    let even: Vec<(Key, Vec<u8>)> =
+        (0..COUNT).step_by(2).map(|number| (key(number), payload(number, 100))).collect();
+    let blocks: Vec<(Key, &[u8])> = even.iter().map(|(key, bytes)| (*key, &**bytes)).collect();
+    let stored = cache.store_many(&blocks, PublishOptions::default());
+    assert!(stored.iter().all(|outcome| outcome.as_ref().unwrap().is_first()));
+    let all = keys(0..COUNT);
+    let is_even: Vec<bool> = (0..COUNT).map(|number| number % 2 == 0).collect();
+    assert_eq!(cache.exists_many(&all).unwrap(), is_even);
+    let found = cache.lookup_many(&all).unwrap();
+    for (number, block) in (0..).zip(&found) {
+        let expected = (number % 2 == 0).then(|| payload(number, 100));
+        assert_eq!(block.as_deref(), expected.as_deref());
+    }
+    drop(found);
+    let pinned = cache.pin_many(&all);
+    for (number, outcome) in (0..).zip(&pinned) {
+        match outcome {
+            Ok(pins) => assert_eq!((number % 2, *pins), (0, 1)),
+            Err(error) => {
+                assert!(matches!(error, PinError::NotFound { key: k } if *k == key(number)));
+            }
+        }
+    }
+    let deleted = cache.delete_many(&all);
+    for (number, outcome) in (0..COUNT).zip(&deleted) {
+        match outcome {
+            Ok(was_there) => assert!(number % 2 == 1 && !was_there),
+            Err(error) => assert!(matches!(error, DeleteError::Busy { pins: 1, .. }), "{error}"),
+        }
+    }
+    let unpinned = cache.unpin_many(&keys((0..COUNT).step_by(2)));
+    assert!(unpinned.iter().all(|outcome| *outcome.as_ref().unwrap() == 0));
+    let unpinned = cache.unpin_many(&keys((0..COUNT).step_by(2)));
+    assert!(unpinned.iter().all(|outcome| matches!(outcome, Err(UnpinError::NotPinned { .. }))));
+    let deleted = cache.delete_many(&all);
+    assert!(deleted.iter().zip(is_even).all(|(outcome, even)| *outcome.as_ref().unwrap() == even));
+    host.assert_clean();
+}
+
+// r[verify kv.batch]
+#[test]
+fn empty_batches_ask_nothing() {
+    let host = TestHost::start();
+    let cache = host.attach();
+    assert!(cache.lookup_many(&[]).unwrap().is_empty());
+    assert!(cache.lookup_prefix(&[]).unwrap().is_empty());
+    assert!(cache.exists_many(&[]).unwrap().is_empty());
+    assert!(cache.store_many(&[], PublishOptions::default()).is_empty());
+    assert!(cache.publish_many(Vec::new()).is_empty());
+    assert!(cache.delete_many(&[]).is_empty() && cache.pin_many(&[]).is_empty());
+}
+
+#[test]
+fn a_prefix_ends_at_the_first_miss_in_whichever_frame() {
+    let host = TestHost::start();
+    let cache = host.attach();
+    for number in (0..200).chain(201..COUNT) {
+        cache.store(&key(number), &payload(number, 8)).unwrap();
+    }
+    let before = cache.stats().unwrap();
+    let blocks = cache.lookup_prefix(&keys(0..COUNT)).unwrap();
+    assert_eq!(blocks.len(), 200);
+    for (number, block) in (0..).zip(&blocks) {
+        assert_eq!(**block, *payload(number, 8));
+    }
+    let after = cache.stats().unwrap();
+    assert_eq!((after.hits - before.hits, after.misses - before.misses), (200, 1));
+    host.assert_clean();
+}
+
+// r[verify kv.store_many]
+#[test]
+fn a_key_given_twice_is_stored_once_and_found_twice() {
+    let host = TestHost::start();
+    let cache = host.attach();
+    let blocks: [(Key, &[u8]); 3] = [(key(1), b"first"), (key(2), b"other"), (key(1), b"second")];
+    let stored = cache.store_many(&blocks, PublishOptions::default());
+    let first: Vec<bool> =
+        stored.iter().map(|outcome| outcome.as_ref().unwrap().is_first()).collect();
+    assert_eq!(first, [true, true, false]);
+    let found = cache.lookup_many(&[key(1), key(1)]).unwrap();
+    assert!(found.iter().all(|block| block.as_deref() == Some(b"first")));
+    drop(found);
+    let deleted = cache.delete_many(&[key(1), key(1)]);
+    let deleted: Vec<bool> = deleted.into_iter().map(Result::unwrap).collect();
+    assert_eq!(deleted, [true, false]);
+    assert_eq!(cache.pin_many(&[key(2), key(2)]).into_iter().flatten().collect::<Vec<_>>(), [1, 2]);
+    host.assert_clean();
+}
+
+// r[verify kv.store_many]
+#[test]
+fn a_batch_larger_than_the_cache_goes_through_it() {
+    let capacity = Capacity::Blocks(20);
+    let host = TestHost::with(CacheServiceOptions { capacity, ..Default::default() });
+    let cache = host.attach();
+    let all: Vec<(Key, Vec<u8>)> =
+        (0..COUNT).map(|number| (key(number), payload(number, 60_000))).collect();
+    let blocks: Vec<(Key, &[u8])> = all.iter().map(|(key, bytes)| (*key, &**bytes)).collect();
+    let stored = cache.store_many(&blocks, PublishOptions { checksum: true, ttl: None });
+    assert_eq!(stored.len(), blocks.len());
+    assert!(stored.iter().all(|outcome| outcome.as_ref().unwrap().is_first()));
+    let found = cache.with_verify(true).lookup_many(&keys(0..COUNT)).unwrap();
+    let there: Vec<u64> = (0..).zip(&found).filter(|(_, b)| b.is_some()).map(|(n, _)| n).collect();
+    assert_eq!(there, (COUNT - 20..COUNT).collect::<Vec<_>>());
+    host.assert_clean();
+}
+
+#[test]
+fn a_batch_to_publish_answers_for_each_block() {
+    let host = TestHost::start();
+    let (cache, other) = (host.attach(), host.attach());
+    let options = PublishOptions::default();
+    let mut blocks = Vec::new();
+    for number in 0..100 {
+        let from = if number == 50 { &other } else { &cache };
+        let mut fill = from.reserve(10).unwrap();
+        fill[0] = number as u8;
+        let length_bytes = if number == 60 { fill.slot_bytes() + 1 } else { 1 };
+        blocks.push(ToPublish { fill, key: key(number), length_bytes, options });
+    }
+    let outcomes = cache.publish_many(blocks);
+    for (number, outcome) in (0..).zip(&outcomes) {
+        match (number, outcome) {
+            (50, Err(PublishError::Ask(_))) => {}
+            (60, Err(PublishError::TooLong { .. })) => {}
+            (_, Ok(published)) => assert!(published.is_first(), "{number}"),
+            (_, Err(error)) => panic!("{number}: {error}"),
+        }
+        assert_eq!(cache.exists(&key(number)).unwrap(), ![50, 60].contains(&number));
+    }
+    host.assert_clean();
+}

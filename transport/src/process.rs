@@ -68,6 +68,7 @@ impl Pidfd {
 
     /// The process `pid` if it started at `start_time_ticks`. The order matters: the pidfd holds
     /// the process first, so that the start time read afterwards is its own or that of nobody.
+    // r[impl process.reused-id]
     pub fn of_process(pid: u32, start_time_ticks: u64) -> Result<Pidfd, ProcessError> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let raw = raw.ok_or(ProcessError::NoProcess { pid })?;
@@ -88,6 +89,7 @@ impl Pidfd {
     /// Takes a descriptor that came from elsewhere, after looking that it is a pidfd.
     ///
     /// A pidfd of a single thread is refused: it becomes readable while the process lives on.
+    // r[impl process.pidfd-checked]
     pub fn from_fd(descriptor: OwnedFd) -> Result<Pidfd, ProcessError> {
         if fdinfo_pid(descriptor.as_fd())?.is_none() {
             return Err(ProcessError::NotAPidfd { found: "of another kind" });
@@ -107,6 +109,7 @@ impl Pidfd {
     }
 
     /// Whether every thread of the process has ended. A zombie counts as dead.
+    // r[impl process.death]
     pub fn is_dead(&self) -> Result<bool, ProcessError> {
         self.poll(Some(Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
@@ -213,3 +216,6 @@ fn proc_error(error: &std::io::Error, pid: u32) -> ProcessError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

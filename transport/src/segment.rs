@@ -25,3 +25,6 @@ pub use path::{PathError, SegmentPath};
 pub use pool_file::{PoolFile, PoolFileError, SegmentId};
 pub use room::{NoRoom, Room, RoomError, check_room};
 pub use status::{Contents, Foreign, SegmentStatus};
+
+#[cfg(test)]
+pub(crate) mod tests;

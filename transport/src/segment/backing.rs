@@ -73,6 +73,7 @@ pub struct Backing {
 
 impl Backing {
     /// Looks at an open file; `path` is how errors name it.
+    // r[impl segment.backing]
     pub fn detect(file: impl AsFd, path: &Path) -> Result<Backing, BackingError> {
         let stat = rustix::fs::fstat(&file).map_err(SystemError::on("look at", path))?;
         match FileKind::of(&stat) {
@@ -90,6 +91,18 @@ impl Backing {
             size_fixed: None,
             path: PathBuf::from("fake"),
             fake: Some(fake),
+        }
+    }
+
+    /// A device of a fixed size, as far as anybody can tell without one.
+    #[cfg(test)]
+    pub(crate) fn fixed_for_tests(size_bytes: u64) -> Backing {
+        Backing {
+            kind: BackingKind::Devdax,
+            alignment_bytes: rustix::param::page_size() as u64,
+            size_fixed: Some(size_bytes),
+            path: PathBuf::from("fake device"),
+            fake: None,
         }
     }
 
@@ -178,3 +191,6 @@ fn read_number(file: &Path) -> Option<u64> {
     let number: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     (number != 0).then_some(number)
 }
+
+#[cfg(test)]
+mod tests;

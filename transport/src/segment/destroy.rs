@@ -49,11 +49,12 @@ pub enum DestroyError {
 pub struct Destroyed {
     /// Number of files removed.
     pub files: u64,
-    /// A pool elsewhere that was left, since it is a device or does not name this segment.
+    /// A pool elsewhere that was left, since it does not name this segment.
     pub pool_left: Option<PathBuf>,
 }
 
 /// Removes a segment that no live host owns. If it is interrupted, doing it again goes on.
+// r[impl segment.destroy]
 pub fn destroy(path: &SegmentPath) -> Result<Destroyed, DestroyError> {
     let directory = SegmentDir::open(path)?;
     // Before the lock, which makes a file where none is.
@@ -64,6 +65,7 @@ pub fn destroy(path: &SegmentPath) -> Result<Destroyed, DestroyError> {
 
 impl SegmentDir {
     /// Removes the segment whose lock the caller holds.
+    // r[impl segment.destroy]
     pub fn destroy(self, lock: SegmentLock) -> Result<Destroyed, DestroyError> {
         let mut destroyed = self.remove_areas(&lock)?;
         destroyed.files += u64::from(remove_at(self.as_fd(), LOCK, &self.path_of(LOCK))?);
@@ -78,6 +80,7 @@ impl SegmentDir {
 
     /// Removes what a host left that died while it made the segment, so that it can be made. A
     /// segment that was finished is refused.
+    // r[impl segment.unfinished]
     pub fn remove_unfinished(&self, lock: &SegmentLock) -> Result<Destroyed, DestroyError> {
         match self.contents()? {
             Contents::Empty => Ok(Destroyed::default()),
@@ -109,31 +112,33 @@ impl SegmentDir {
             Ok(None) | Err(PoolFileError::BadPoolPath { .. }) => return Ok(destroyed),
             Err(error) => return Err(error.into()),
         };
-        let is_ours = self.is_own_pool(&path)?;
+        let own = self.own_pool(&path)?;
         let gone = matches!(
             rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::SYMLINK_NOFOLLOW),
             Err(Errno::NOENT)
         );
-        if is_ours {
-            destroyed.files += u64::from(remove_at(rustix::fs::CWD, &path, &path)?);
-        } else if !gone {
-            destroyed.pool_left = Some(path);
+        match own {
+            Some(pool) if pool.backing.can_grow() => {
+                destroyed.files += u64::from(remove_at(rustix::fs::CWD, &path, &path)?);
+            }
+            Some(device) => device.erase_header()?,
+            None if gone => {}
+            None => destroyed.pool_left = Some(path),
         }
         Ok(destroyed)
     }
 
-    /// Whether the file elsewhere names this segment, or names none because this segment was never
-    /// finished (it may have been made only after `pool.path` named it). A device is never removed.
-    fn is_own_pool(&self, path: &Path) -> Result<bool, DestroyError> {
+    /// The pool elsewhere if it names this segment, or if it names none because this segment was
+    /// never finished (it may have been made only after `pool.path` named it).
+    fn own_pool(&self, path: &Path) -> Result<Option<PoolFile>, DestroyError> {
         let unfinished = self.contents()? == Contents::Unfinished;
         let id = self.segment_id()?;
-        let Ok(pool) = PoolFile::open_at(path) else { return Ok(false) };
-        let found = pool.read_header()?;
-        let is_ours = match found {
+        let Ok(pool) = PoolFile::open_at(path) else { return Ok(None) };
+        let is_ours = match pool.read_header()? {
             HeaderFound::Segment(found) => id == Some(found),
             HeaderFound::Other(first_word) => unfinished && first_word == 0,
         };
-        Ok(is_ours && pool.backing.can_grow())
+        Ok(is_ours.then_some(pool))
     }
 
     /// The id in `control`; `None` where there is no control, or one that was never finished.
@@ -197,3 +202,6 @@ fn remove_empty(path: &Path) -> Result<(), SystemError> {
         Err(source) => Err(SystemError::on("remove directory", path)(source)),
     }
 }
+
+#[cfg(test)]
+mod tests;

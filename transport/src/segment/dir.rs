@@ -74,6 +74,7 @@ impl SegmentDir {
     /// Opens the directory, making it (and what is missing above it) for this user alone.
     ///
     /// An empty directory of this user's is taken over whatever its permissions were.
+    // r[impl segment.directory]
     pub fn create_or_open(path: &SegmentPath) -> Result<SegmentDir, DirError> {
         let (parent_path, name) = path.split();
         // Another host may be removing the same directories at this moment.
@@ -98,6 +99,7 @@ impl SegmentDir {
     }
 
     /// Opens a directory that exists.
+    // r[impl segment.directory]
     pub fn open(path: &SegmentPath) -> Result<SegmentDir, DirError> {
         let (parent_path, name) = path.split();
         let parent = match open_checked(CWD, parent_path.as_os_str(), parent_path, Owner::Parent) {
@@ -112,6 +114,7 @@ impl SegmentDir {
 
     /// Lets other users reach the socket (not read the directory), here and in the directory above
     /// if that one is kept for this user's segments.
+    // r[impl segment.shared]
     pub fn allow_other_users(&self) -> Result<(), DirError> {
         let mode = Mode::from_raw_mode(MODE_SHARED);
         let refused = SystemError::on("change permissions of", self.path.as_path());
@@ -156,6 +159,7 @@ enum Owner {
 }
 
 /// Opens the directory that holds the segment's, making what is missing.
+// r[impl segment.parent]
 fn create_parent(path: &Path) -> Result<OwnedFd, DirError> {
     match open_checked(CWD, path.as_os_str(), path, Owner::Parent) {
         Err(DirError::NotFound { .. }) => {}

@@ -121,6 +121,7 @@ pub enum FileError {
 
 impl SegmentDir {
     /// Makes a file of size 0 that was not there, for reading and writing.
+    // r[impl segment.files]
     pub fn create_file(&self, file: AreaFile) -> Result<OwnedFd, FileError> {
         let (directory, name) = file.place();
         let path = self.path_of(file.to_string());
@@ -138,6 +139,7 @@ impl SegmentDir {
     /// Opens a file that exists and checks that it is an ordinary one, ours and nobody else's.
     ///
     /// Each call gives a new open file description: none is ever shared with a guest.
+    // r[impl segment.files]
     pub fn open_file(&self, file: AreaFile, access: Access) -> Result<OwnedFd, FileError> {
         let (directory, name) = file.place();
         let path = self.path_of(file.to_string());
@@ -283,6 +285,7 @@ pub(crate) fn remove_at(
 
 /// Opens the file behind a descriptor once more: an open file description of its own, as every
 /// descriptor must have that is handed to a guest.
+// r[impl segment.reopen]
 pub fn reopen(file: impl AsFd, access: Access) -> Result<OwnedFd, SystemError> {
     let path = proc_path(file.as_fd());
     let flags = open_flags(access) | OFlags::CLOEXEC;
@@ -293,3 +296,6 @@ pub fn reopen(file: impl AsFd, access: Access) -> Result<OwnedFd, SystemError> {
 pub(crate) fn proc_path(file: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
+
+#[cfg(test)]
+mod tests;

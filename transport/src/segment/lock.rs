@@ -67,6 +67,7 @@ pub struct SegmentLock {
 
 impl SegmentLock {
     /// Takes the lock or says who has it.
+    // r[impl segment.lock]
     pub fn try_lock(directory: &SegmentDir) -> Result<SegmentLock, LockError> {
         let path = directory.path_of(LOCK);
         for _ in 0..TRIES_MAX {
@@ -182,3 +183,6 @@ fn read_hint(file: impl AsFd) -> Option<u32> {
     let length = rustix::io::pread(file, &mut bytes, 0).ok()?;
     std::str::from_utf8(bytes.get(..length)?).ok()?.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,11 +53,13 @@ pub struct SegmentPath(PathBuf);
 
 impl SegmentPath {
     /// `/dev/shm/onecopy-<uid>/default` of the calling user.
+    // r[impl segment.path]
     pub fn default_for_user() -> SegmentPath {
         SegmentPath(user_directory().join(DEFAULT_NAME))
     }
 
     /// Checks a path and makes it absolute.
+    // r[impl segment.path]
     pub fn new(path: impl AsRef<Path>) -> Result<SegmentPath, PathError> {
         let path = path.as_ref();
         let owned = || path.to_owned();
@@ -108,3 +110,6 @@ fn user_directory() -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
     PathBuf::from(format!("/dev/shm/onecopy-{uid}"))
 }
+
+#[cfg(test)]
+mod tests;

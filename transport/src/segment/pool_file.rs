@@ -44,6 +44,14 @@ pub enum PoolFileError {
         /// The segment that was opened.
         expected: SegmentId,
     },
+    /// A device that should become a pool is the pool of a segment.
+    #[error("{path} is the pool of segment {found:032x}: destroy that segment first")]
+    Taken {
+        /// The device.
+        path: PathBuf,
+        /// The segment it names.
+        found: SegmentId,
+    },
     /// The file does not begin as a pool does.
     #[error("{path} is no pool: it begins with {found:#018x}, expected {expected:#018x}",
         expected = POOL_MAGIC)]
@@ -119,6 +127,7 @@ impl SegmentDir {
     ///
     /// A file that exists elsewhere is taken only if it is empty, a device whatever it holds unless
     /// it names a segment. Once it has room, it is given its header by [`PoolFile::write_header`].
+    // r[impl segment.pool-place]
     pub fn create_pool(&self, elsewhere: Option<&Path>) -> Result<PoolFile, PoolFileError> {
         let Some(elsewhere) = elsewhere else {
             let path = self.path_of(POOL);
@@ -138,6 +147,7 @@ impl SegmentDir {
     }
 
     /// Opens the pool and checks that it belongs to the segment `id`.
+    // r[impl segment.pool-header]
     pub fn open_pool(&self, id: SegmentId) -> Result<PoolFile, PoolFileError> {
         let pool = match self.pool_elsewhere()? {
             None => {
@@ -201,18 +211,28 @@ impl PoolFile {
 
     /// Writes the header that makes the file a pool of the segment `id`. Needs the first
     /// `alignment_bytes` to be real. The magic is stored last.
+    // r[impl segment.pool-header]
     pub fn write_header(&self, id: SegmentId) -> Result<(), PoolFileError> {
         let (low, high) = (id as u64, (id >> 64) as u64);
-        let words = [(ID_LOW, low), (ID_HIGH, high), (MAGIC, POOL_MAGIC)];
+        self.store_words(&[(ID_LOW, low), (ID_HIGH, high), (MAGIC, POOL_MAGIC)])
+    }
+
+    /// Takes back what [`PoolFile::write_header`] wrote: a device, which cannot be removed, is then
+    /// free for another segment.
+    pub(crate) fn erase_header(&self) -> Result<(), PoolFileError> {
+        self.store_words(&[(MAGIC, 0)])
+    }
+
+    fn store_words(&self, words: &[(usize, u64)]) -> Result<(), PoolFileError> {
         if self.backing.takes_pread() {
             let refused = SystemError::on("write", &self.path);
-            for (offset, value) in words {
+            for &(offset, value) in words {
                 write_at(self.file.as_fd(), &value.to_le_bytes(), offset).map_err(&refused)?;
             }
             return Ok(());
         }
         let region = self.map_header(Access::ReadWrite)?;
-        for (offset, value) in words {
+        for &(offset, value) in words {
             let word = region.word(offset as u64).map_err(|source| self.region_error(source))?;
             // edge: none; who opens the pool has the segment's lock, which orders all of it.
             word.store(value.to_le(), Ordering::Release);
@@ -284,10 +304,7 @@ fn create_elsewhere(path: &Path) -> Result<PoolFile, PoolFileError> {
     let pool = PoolFile { file, backing, path: path.to_owned() };
     if pool.backing.kind() == BackingKind::Devdax {
         return match pool.read_header()? {
-            HeaderFound::Segment(found) => {
-                let path = pool.path;
-                Err(PoolFileError::OtherSegment { path, found, expected: 0 })
-            }
+            HeaderFound::Segment(found) => Err(PoolFileError::Taken { path: pool.path, found }),
             HeaderFound::Other(_) => Ok(pool),
         };
     }
@@ -333,3 +350,6 @@ fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> Result<(), Err
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,7 @@ pub enum RoomError {
 /// Checks that the file system at `path` (which need not exist yet) has `needed_bytes` to give.
 ///
 /// Others may take that room at any time: what is needed is still reserved up front.
+// r[impl segment.room]
 pub fn check_room(path: &Path, needed_bytes: u64) -> Result<Room, RoomError> {
     let room = Room::at(path)?;
     match room.free_bytes {
@@ -159,3 +160,6 @@ fn unescape(escaped: &str) -> PathBuf {
     }
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
+
+#[cfg(test)]
+mod tests;

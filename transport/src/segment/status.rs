@@ -83,6 +83,7 @@ pub enum SegmentStatus {
 
 impl SegmentDir {
     /// Looks at the names in the directory and the first words of `control`.
+    // r[impl segment.status]
     pub fn contents(&self) -> Result<Contents, FileError> {
         let names = self.names()?;
         let is_ours = |name: &OsString| NAMES.iter().any(|ours| name == ours);
@@ -103,6 +104,7 @@ impl SegmentDir {
     }
 
     /// The same, and whether a host is there. Changes nothing.
+    // r[impl segment.status]
     pub fn classify(&self) -> Result<SegmentStatus, LockError> {
         let contents = self.contents()?;
         if let Contents::Foreign(foreign) = contents {
@@ -171,3 +173,6 @@ pub(crate) fn word(bytes: &[u8], offset: usize) -> u64 {
     let part = bytes.iter().skip(offset).take(8);
     part.rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
+
+#[cfg(test)]
+mod tests;

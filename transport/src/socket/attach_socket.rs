@@ -54,6 +54,7 @@ pub struct AttachSocket(OwnedFd);
 
 impl AttachSocket {
     /// Two ends that are connected with each other, both close-on-exec.
+    // r[impl socket.pair]
     pub fn pair() -> Result<(AttachSocket, AttachSocket), SocketError> {
         let made = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -68,6 +69,7 @@ impl AttachSocket {
 
     /// Takes a descriptor that came from elsewhere (an inherited one, say), after looking that it is
     /// a connected Unix socket of whole records.
+    // r[impl socket.pair]
     pub fn from_fd(descriptor: OwnedFd) -> Result<AttachSocket, SocketError> {
         use rustix::net::sockopt::{socket_domain, socket_type};
         let refused = SocketError::on("use the descriptor as an attach socket");
@@ -90,6 +92,7 @@ impl AttachSocket {
     }
 
     /// Sends one record of at least one byte, or says why not at once. The descriptors stay ours.
+    // r[impl socket.records]
     pub fn try_send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), SendError> {
         if bytes.is_empty() {
             return Err(SendError::Empty);
@@ -133,6 +136,8 @@ impl AttachSocket {
 
     /// Receives one record if there is one. More bytes than fit or more descriptors than
     /// `descriptors_max` are an error, and the record is gone.
+    // r[impl socket.records]
+    // r[impl socket.no-leaked-descriptors]
     pub fn try_receive(
         &self,
         bytes: &mut [u8],
@@ -192,6 +197,7 @@ impl AttachSocket {
 
     /// Sends one byte to wake the other end. A full socket is no error: then it has something to
     /// wake up for already.
+    // r[impl socket.wake-byte]
     pub fn send_byte(&self, byte: u8) -> Result<(), SendError> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
@@ -205,6 +211,7 @@ impl AttachSocket {
 
     /// Receives one byte if there is one, in one system call. A longer record is an error, and
     /// gone, with whatever descriptors it brought.
+    // r[impl socket.wake-byte]
     pub fn try_receive_byte(&self) -> Result<WakeByte, ReceiveError> {
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
@@ -234,6 +241,7 @@ impl AttachSocket {
 
     /// Waits until there is a record, the other end is closed or the deadline passes. A deadline in
     /// the past looks once.
+    // r[impl socket.poll]
     pub fn poll(&self, deadline: Instant) -> Result<Polled, SocketError> {
         let seen = self.wait_for(PollFlags::IN, deadline)?;
         if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
@@ -313,3 +321,6 @@ fn send_error(errno: Errno, length: usize) -> SendError {
         source => SocketError::on("send a record")(source).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

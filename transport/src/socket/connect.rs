@@ -66,6 +66,7 @@ pub enum ConnectError {
 
 impl AttachSocket {
     /// Connects to the host of a segment. Waits while too many other guests do, until the deadline.
+    // r[impl socket.connect]
     pub fn connect(path: &SegmentPath, deadline: Instant) -> Result<AttachSocket, ConnectError> {
         let place = path.as_path();
         let directory = open_directory(place)?;
@@ -147,3 +148,6 @@ fn not_permitted(path: &Path) -> ConnectError {
     let uid = rustix::process::geteuid().as_raw();
     ConnectError::NotPermitted { path: path.to_owned(), uid }
 }
+
+#[cfg(test)]
+mod tests;

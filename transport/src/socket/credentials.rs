@@ -20,6 +20,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Credentials of a record; `None` where the kernel recorded none when it was sent.
+    // r[impl socket.credentials]
     pub(crate) fn of_record(raw: RawCredentials) -> Option<Credentials> {
         let nothing = RawCredentials { pid: 0, uid: ID_OVERFLOW, gid: ID_OVERFLOW };
         (raw != nothing).then(|| Credentials::of_connection(raw))
@@ -58,6 +59,7 @@ impl Allowed {
     }
 
     /// Says no to a user who is neither the one of this process nor on the list.
+    // r[impl socket.allowed]
     pub fn check(&self, credentials: &Credentials) -> Result<(), NotAllowed> {
         let Credentials { uid, gid, .. } = *credentials;
         let own = uid == rustix::process::geteuid().as_raw();
@@ -67,3 +69,6 @@ impl Allowed {
         if own || listed { Ok(()) } else { Err(NotAllowed { uid, gid }) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,7 @@ pub struct AttachListener {
 impl AttachListener {
     /// Listens at `host.sock`, in place of what an earlier host left there. Guests that come from
     /// now on wait; none meets a socket that nobody listens at.
+    // r[impl socket.listener]
     pub fn bind(
         directory: &SegmentDir,
         _lock: &SegmentLock,
@@ -153,6 +154,7 @@ pub(super) fn new_socket() -> Result<OwnedFd, Errno> {
 
 /// The address of a socket in an open directory, however long the path of that is: it leads through
 /// `/proc/self/fd`. Where there is no `/proc`, the path itself, if it is short enough.
+// r[impl socket.long-path]
 pub(super) fn address(
     directory: BorrowedFd<'_>,
     name: &str,

@@ -105,6 +105,7 @@ impl Backing {
 
     /// The same, asking after each step of at most [`STEP_BYTES`] whether to go on; the argument is
     /// the size reached.
+    // r[impl segment.reserve]
     pub fn reserve_in_steps(
         &self,
         file: impl AsFd,
@@ -163,6 +164,7 @@ impl Backing {
     }
 
     /// Growing beyond the limit would bring SIGXFSZ, which kills.
+    // r[impl segment.file-size-limit]
     fn check_limit(&self, file: BorrowedFd<'_>, to_bytes: u64) -> Result<(), GrowError> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
         let Some(limit_bytes) = limit.filter(|&limit| limit < to_bytes) else { return Ok(()) };
@@ -195,3 +197,6 @@ impl Backing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

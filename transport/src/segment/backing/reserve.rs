@@ -103,7 +103,7 @@ impl Backing {
         self.reserve_in_steps(file, from_bytes, to_bytes, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// The same, asking after each step of at most [`STEP_BYTES`] whether to go on; the argument is
+    /// The same, asking after each step of at most 64 MiB whether to go on; the argument is
     /// the size reached.
     // r[impl segment.reserve]
     pub fn reserve_in_steps(

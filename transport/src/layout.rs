@@ -12,8 +12,8 @@ pub const GRANULE_BYTES_MIN: u64 = 64;
 pub const GRANULE_BYTES_MAX: u64 = 2 << 20;
 /// Granule where nothing else is asked for, in bytes.
 pub const GRANULE_BYTES_DEFAULT: u64 = 4096;
-/// Most slots a segment can have: slot ids are `u32` and start at 1.
-pub const SLOTS_MAX: u64 = u32::MAX as u64 - 1;
+/// Most slots a segment can have: slot ids are `u32` and start at 1; whole pages of entries.
+pub const SLOTS_MAX: u64 = (1 << 32) - 64;
 /// Most peer rows a segment can have.
 pub const PEERS_MAX: u64 = 4096;
 
@@ -47,6 +47,11 @@ impl Geometry {
     /// Extent unit for a granule, in bytes.
     pub fn unit_bytes_for(granule_bytes: u64) -> u64 {
         (granule_bytes * GRANULES_PER_UNIT).max(UNIT_BYTES_MIN)
+    }
+
+    /// Slot-table entries that go with a pool of this size: enough if all of it were granules.
+    pub fn slots_for(&self, pool_bytes: u64) -> u64 {
+        (pool_bytes / self.granule_bytes).min(self.slots_max)
     }
 
     /// Number of extent units in the largest pool.

@@ -1,7 +1,7 @@
 //! What a host tells whoever listens: attaches, deaths, recovery, growth.
 
 use crate::Serial;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Something that happened in a host.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub enum HostEvent {
         slots: u64,
         /// From the moment the host saw the proof to the end of recovery.
         took: Duration,
+        /// When recovery ended.
+        at: Instant,
     },
     /// The pool has grown.
     Grown {

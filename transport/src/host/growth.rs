@@ -5,7 +5,7 @@ use super::Host;
 use super::core::Core;
 use super::events::HostEvent;
 use super::wake::WakeHandle;
-use crate::layout::ControlLayout;
+use crate::layout::{ControlLayout, Geometry};
 use crate::segment::{Backing, GrowError};
 use crate::service::Service;
 use std::ops::ControlFlow;
@@ -38,8 +38,7 @@ pub(super) struct GrowthFiles {
 /// Growth as the loop sees it.
 pub(super) struct Growth {
     files: GrowthFiles,
-    pool_bytes_max: u64,
-    granule_bytes: u64,
+    geometry: Geometry,
     running: Option<Running>,
     paused_until: Option<Instant>,
     wake: WakeHandle,
@@ -54,21 +53,14 @@ struct Running {
 }
 
 impl Growth {
-    pub fn new(files: GrowthFiles, geometry: &crate::layout::Geometry, wake: WakeHandle) -> Growth {
-        Growth {
-            files,
-            pool_bytes_max: geometry.pool_bytes_max,
-            granule_bytes: geometry.granule_bytes,
-            running: None,
-            paused_until: None,
-            wake,
-        }
+    pub fn new(files: GrowthFiles, geometry: Geometry, wake: WakeHandle) -> Growth {
+        Growth { files, geometry, running: None, paused_until: None, wake }
     }
 
     /// Whether more room can be had, or is already on its way.
     fn is_possible(&self, pool_bytes: u64) -> bool {
         self.running.is_some()
-            || pool_bytes < self.pool_bytes_max
+            || pool_bytes < self.geometry.pool_bytes_max
                 && self.paused_until.is_none_or(|until| Instant::now() >= until)
     }
 
@@ -81,8 +73,9 @@ impl Growth {
             return false;
         }
         let step = pool_bytes.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX).max(wanted_bytes);
-        let to_bytes =
-            pool_bytes.saturating_add(step.next_multiple_of(unit_bytes)).min(self.pool_bytes_max);
+        let to_bytes = pool_bytes
+            .saturating_add(step.next_multiple_of(unit_bytes))
+            .min(self.geometry.pool_bytes_max);
         match self.spawn(pool_bytes, to_bytes) {
             Ok(running) => {
                 self.running = Some(running);
@@ -107,7 +100,7 @@ impl Growth {
             layout: self.files.layout,
             from_bytes,
             to_bytes,
-            slots: (from_bytes / self.granule_bytes, to_bytes / self.granule_bytes),
+            slots: (self.geometry.slots_for(from_bytes), self.geometry.slots_for(to_bytes)),
             cancel: cancel.clone(),
         };
         let wake = self.wake.clone();
@@ -215,7 +208,7 @@ impl<S: Service> Host<S> {
         let Some((from_bytes, to_bytes, result)) = self.core.growth.finished() else { return };
         match result {
             Ok(()) => {
-                self.core.control.set_slots_ready(to_bytes / self.core.geometry.granule_bytes);
+                self.core.control.set_slots_ready(self.core.geometry.slots_for(to_bytes));
                 self.core.control.set_pool_bytes(to_bytes);
                 self.core.pool.grow();
                 self.core.counters.grown += 1;

@@ -5,7 +5,6 @@ use super::reserve::PeerReservation;
 use super::wake::WakeHandle;
 use crate::Serial;
 use crate::audit::AuditReport;
-use crate::format::Role;
 use crate::service::Service;
 use crate::socket::AttachSocket;
 use std::os::fd::OwnedFd;
@@ -93,11 +92,11 @@ impl HostHandle {
     ///
     /// # Errors
     /// [`HandleError`] when the host has ended, does not turn, or has no descriptors left.
-    pub fn reserve(&self, role: Role, deadline: Instant) -> Result<PeerReservation, HandleError> {
+    pub fn reserve(&self, deadline: Instant) -> Result<PeerReservation, HandleError> {
         let (number, socket) = self
             .ask(Command::Reserve, deadline)?
             .map_err(|reason| HandleError::Refused { reason })?;
-        Ok(PeerReservation::new(number, socket, role, self.clone()))
+        Ok(PeerReservation::new(number, socket, self.clone()))
     }
 
     pub(super) fn send(&self, command: Command) -> Result<(), HandleError> {

@@ -73,7 +73,7 @@ impl<S: Service> Host<S> {
         if let Some(link) = peer.link.as_ref() {
             poller.forget(&link.socket);
         }
-        core.suspect(peer);
+        core.suspect(peer, "its socket is closed");
     }
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
@@ -97,7 +97,10 @@ impl<S: Service> Host<S> {
         self.core.reclaim();
         self.remove_files(&who);
         self.core.control.clear_peer(who.row.into());
-        self.core.counters.recovered += 1;
+        match goodbye {
+            true => self.core.counters.departed += 1,
+            false => self.core.counters.recovered += 1,
+        }
         let took = started.elapsed();
         tracing::info!(
             serial = who.serial,
@@ -113,6 +116,7 @@ impl<S: Service> Host<S> {
             goodbye,
             slots,
             took,
+            at: Instant::now(),
         });
     }
 
@@ -146,7 +150,7 @@ impl<S: Service> Host<S> {
             } else if peer.state == PeerState::Attached
                 && tick.saturating_sub(peer.heartbeat_tick) > silent_ticks_max
             {
-                core.suspect(peer);
+                core.suspect(peer, "its heartbeat is late");
             }
         }
     }
@@ -174,9 +178,10 @@ impl<S: Service> Core<S> {
         self.pool.release_quarantined(who.serial).slots + self.pool.take_back(who.serial).slots
     }
 
-    fn suspect(&mut self, peer: &mut Peer) {
+    fn suspect(&mut self, peer: &mut Peer, reason: &str) {
         if peer.state == PeerState::Attached {
-            tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, "guest suspected");
+            // A guest that is killed closes its socket an instant before its pidfd says so.
+            tracing::info!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest suspected");
             self.set_state(peer, PeerState::Suspect);
             self.counters.suspected += 1;
             self.tell(HostEvent::Suspected { serial: peer.who.serial });

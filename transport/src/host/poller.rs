@@ -3,9 +3,9 @@
 
 use super::peer::Link;
 use crate::Serial;
-use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ impl Ready {
         u64::from(number) << KIND_BITS | kind
     }
 
-    fn from_token(token: u64) -> Option<Ready> {
+    fn of(event: &epoll::Event) -> Option<Ready> {
+        let token = event.data.u64();
         let number = (token >> KIND_BITS) as u32;
         Some(match token & ((1 << KIND_BITS) - 1) {
             0 => Ready::Listener,
@@ -66,13 +67,15 @@ impl Ready {
 
 pub(super) struct Poller {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
 }
+
+/// Most events taken in one wait; the rest comes with the next.
+const EVENTS_MAX: usize = 64;
 
 impl Poller {
     pub fn new() -> Result<Poller, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Poller { epoll, events: Vec::with_capacity(256) })
+        Ok(Poller { epoll })
     }
 
     /// Watches a descriptor until it is closed or forgotten.
@@ -95,15 +98,15 @@ impl Poller {
     }
 
     /// Waits for at most `timeout` and calls back for each thing that is ready.
-    pub fn wait(&mut self, timeout: Duration, found: &mut Vec<Ready>) -> Result<(), Errno> {
+    pub fn wait(&self, timeout: Duration, found: &mut Vec<Ready>) -> Result<(), Errno> {
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut events = [MaybeUninit::uninit(); EVENTS_MAX];
+        match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            Ok((events, _)) => found.extend(events.iter().filter_map(Ready::of)),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
-        found.extend(self.events.iter().filter_map(|event| Ready::from_token(event.data.u64())));
         Ok(())
     }
 }

@@ -2,15 +2,10 @@
 
 use super::handle::{Command, HostHandle};
 use super::inherit::inherit_in;
-use crate::format::Role;
+use crate::guest::ATTACH_FD_VARIABLE;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command as Process};
 use thiserror::Error;
-
-/// Environment variable that tells a spawned guest the number of its inherited socket.
-pub const ATTACH_FD_VARIABLE: &str = "ONECOPY_ATTACH_FD";
-/// Environment variable that tells a spawned guest the role it was reserved for.
-pub const ATTACH_ROLE_VARIABLE: &str = "ONECOPY_ATTACH_ROLE";
 
 /// Why a reserved guest could not be spawned. The reservation is freed.
 #[derive(Debug, Error)]
@@ -27,13 +22,12 @@ pub struct SpawnError {
 pub struct PeerReservation {
     number: u32,
     socket: Option<OwnedFd>,
-    role: Role,
     handle: HostHandle,
 }
 
 impl PeerReservation {
-    pub(super) fn new(number: u32, socket: OwnedFd, role: Role, handle: HostHandle) -> Self {
-        PeerReservation { number, socket: Some(socket), role, handle }
+    pub(super) fn new(number: u32, socket: OwnedFd, handle: HostHandle) -> Self {
+        PeerReservation { number, socket: Some(socket), handle }
     }
 
     /// Starts the program with the socket inherited; it claims its place by
@@ -48,7 +42,6 @@ impl PeerReservation {
             return Err(SpawnError { program: name, source });
         };
         program.env(ATTACH_FD_VARIABLE, socket.as_raw_fd().to_string());
-        program.env(ATTACH_ROLE_VARIABLE, self.role.bits().to_string());
         inherit_in(program, socket).spawn().map_err(|source| SpawnError { program: name, source })
     }
 

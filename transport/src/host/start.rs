@@ -229,7 +229,7 @@ impl<S: Service> Host<S> {
         let mut host = Host {
             core: Core {
                 grant_quota_bytes: options.grant_quota_bytes(&geometry),
-                growth: Growth::new(files, &geometry, wake.clone()),
+                growth: Growth::new(files, geometry.clone(), wake.clone()),
                 options,
                 geometry,
                 pool,
@@ -298,7 +298,7 @@ fn make_segment(
     let geometry = options.geometry(service)?;
     let layout = ControlLayout::new(&geometry);
     let pool_bytes = options.pool_bytes_rounded(&geometry);
-    let slots = pool_bytes / geometry.granule_bytes;
+    let slots = geometry.slots_for(pool_bytes);
     let control_bytes = layout.fixed_bytes() + slots * 128;
     let in_directory = if options.pool.is_none() { pool_bytes } else { 0 };
     check_room(dir.path().as_path(), control_bytes + in_directory)?;

@@ -21,7 +21,9 @@ pub struct Counters {
     pub suspected: u64,
     /// Links ended by the host.
     pub cut_off: u64,
-    /// Guests whose holdings were taken back.
+    /// Guests that said goodbye.
+    pub departed: u64,
+    /// Dead guests whose holdings were taken back.
     pub recovered: u64,
     /// Steps of growth.
     pub grown: u64,
@@ -42,6 +44,7 @@ impl<S: Service> Core<S> {
             ("attach_refused", counters.attach_refused),
             ("suspected", counters.suspected),
             ("cut_off", counters.cut_off),
+            ("departed", counters.departed),
             ("recovered", counters.recovered),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),

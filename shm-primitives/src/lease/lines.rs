@@ -367,6 +367,11 @@ impl Held {
 impl Drop for Held {
     // r[impl lease.thread-end]
     fn drop(&mut self) {
+        // A model that fails drops what its threads had when it is no longer running.
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         let Some(shared) = self.shared.upgrade() else { return };
         // A forked child does not have the cells, and its end is not the end of our thread.
         if self.count == 0 || !shared.process.is_this_process() {

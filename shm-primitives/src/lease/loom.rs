@@ -139,7 +139,7 @@ impl World {
 // r[verify lease.order]
 // r[verify lease.release]
 #[test]
-fn loom_lease_against_reuse() {
+fn a_slot_is_reused_or_read_never_both() {
     static LEASED: Outcome = Outcome::new();
     static REFUSED: Outcome = Outcome::new();
     static READ_THEN_REUSED: Outcome = Outcome::new();
@@ -163,7 +163,7 @@ fn loom_lease_against_reuse() {
 // r[verify lease.order]
 // r[verify lease.published]
 #[test]
-fn loom_lease_against_cutting_off() {
+fn a_guest_is_cut_off_or_its_lease_is_seen() {
     static QUARANTINED: Outcome = Outcome::new();
     static REFUSED: Outcome = Outcome::new();
     static READ_THEN_REUSED: Outcome = Outcome::new();
@@ -197,7 +197,7 @@ fn loom_lease_against_cutting_off() {
 /// The reader's lines are full, so its lease goes into one that was never used.
 // r[verify lease.high-water]
 #[test]
-fn loom_lease_in_a_new_line() {
+fn a_lease_in_a_new_line_is_seen() {
     static LEASED: Outcome = Outcome::new();
     static REFUSED: Outcome = Outcome::new();
     loom::model(|| {
@@ -222,7 +222,7 @@ fn loom_lease_in_a_new_line() {
 /// Another thread ends the lease; its cell is taken for another slot; the host meets that one.
 // r[verify lease.release]
 #[test]
-fn loom_lease_of_another_slot_in_the_cell() {
+fn the_next_lease_of_a_cell_hands_on_a_release_elsewhere() {
     static MET_THE_NEXT: Outcome = Outcome::new();
     loom::model(|| {
         let host = World::published(2);
@@ -260,7 +260,7 @@ fn loom_lease_of_another_slot_in_the_cell() {
 /// The same with one thread: its own next lease stands in the cell that the host meets.
 // r[verify lease.release]
 #[test]
-fn loom_lease_of_another_slot_by_the_same_thread() {
+fn the_next_lease_of_a_cell_hands_on_a_release() {
     static MET_THE_NEXT: Outcome = Outcome::new();
     loom::model(|| {
         let host = World::published(2);
@@ -288,7 +288,7 @@ fn loom_lease_of_another_slot_by_the_same_thread() {
 // r[verify memory.read-only-load]
 // r[verify lease.published]
 #[test]
-fn loom_lease_sees_what_was_published() {
+fn a_lease_sees_what_was_published() {
     static READ: Outcome = Outcome::new();
     static TOO_EARLY: Outcome = Outcome::new();
     loom::model(|| {
@@ -321,7 +321,7 @@ fn room(table: &LeaseTable) -> u32 {
 /// A thread parts with a full line while another thread releases a lease in it.
 // r[verify lease.nothing-lost]
 #[test]
-fn loom_lease_no_cell_is_lost_when_a_line_is_parted_with() {
+fn no_cell_is_lost_when_a_line_is_parted_with() {
     loom::model(|| {
         let table = LeaseTable::new(region(lease_table_bytes(4)), 4).unwrap();
         let kept = table.lease(OTHER).unwrap();
@@ -341,7 +341,7 @@ fn loom_lease_no_cell_is_lost_when_a_line_is_parted_with() {
 /// A thread ends with a lease that another thread releases meanwhile.
 // r[verify lease.thread-end]
 #[test]
-fn loom_lease_no_cell_is_lost_when_a_thread_ends() {
+fn no_cell_is_lost_when_a_thread_ends() {
     loom::model(|| {
         let table = LeaseTable::new(region(lease_table_bytes(2)), 2).unwrap();
         let first = table.lease(OTHER).unwrap();
@@ -358,7 +358,7 @@ fn loom_lease_no_cell_is_lost_when_a_thread_ends() {
 /// Two threads take lines at once: no cell is given to both, and the mark covers both.
 // r[verify lease.high-water]
 #[test]
-fn loom_lease_two_threads_take_lines() {
+fn two_threads_take_lines_at_once() {
     static ONE_LINE: Outcome = Outcome::new();
     static TWO_LINES: Outcome = Outcome::new();
     loom::model(|| {

@@ -1,4 +1,38 @@
 //! Shared-memory primitives: memory mapped into several processes, and the words and rings in it.
+//!
+//! | module | what it has |
+//! | --- | --- |
+//! | [`mapping`] | [`Mapping`] owns memory: a file mapped once at its largest size, or the heap |
+//! | [`region`] | [`Region`], a checked window of it; [`Word`] and [`Words`], loaded and stored whole |
+//! | [`slot`] | [`SlotRef`]; [`SlotWord`], with a method for each legal change of state |
+//! | [`lease`] | [`LeaseTable`] of a guest's readers; [`LeaseScan`] for the host that wants to reuse |
+//! | [`ring`], [`frame`] | the `BipBuffer`, a one-way byte queue: [`Producer`], [`Consumer`], [`FrameHeader`] |
+//! | [`doorbell`], [`spin`] | sleeping without missing a wake-up: [`Sleeper`], [`Waker`], [`SpinBudget`] |
+//! | [`fork`] | [`ForkGuard`] tells a forked child apart |
+//! | [`sys`], [`sys_socket`] | system calls that need unsafe code |
+//! | [`error`] | what can go wrong, one enum per operation |
+//!
+//! No shared word has two writers, so nothing here reads and writes a shared word in one step and no
+//! process can die holding something that another needs. What a peer wrote is never trusted: it is
+//! loaded once, checked, and an error or a bound is all that it can cause.
+//!
+//! # Happens-before edges
+//!
+//! Every ordering in the code names one of these. `model` is the loom model that runs the shipped
+//! source for it, and `weakened` a change of the source that this model is seen to catch.
+//!
+//! | edge | from | to | where | model | weakened |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `ring.commit` | payload, following zero and wrapped header; Release store of a header | Acquire load of it | `ring/producer.rs`, `ring/consumer.rs` | `ring::loom::frames_arrive_in_order_each_once_over_a_wrap_and_a_full_ring` | `ring_commit_*` |
+//! | `ring.release` | reads of frames; Release store of the read position | Acquire load when room is short | `ring/consumer.rs`, `ring/producer.rs` | `ring::loom::released_bytes_are_reused_only_after_the_reader_is_through` | `ring_release_*` |
+//! | `doorbell.sleep` | the odd store; SeqCst fence | SeqCst fence; the waker's load, and the same the other way round with the commit | `doorbell.rs` | `doorbell::loom::no_wake_up_is_lost_with_an_eventfd` | `doorbell_*_without_fence` |
+//! | `slot.publish` | the writer's bytes; Release store of `Published` (the host's) | the state load of a reader, relaxed with an Acquire fence | `lease.rs`, `region.rs` | `lease::loom::a_lease_sees_what_was_published` | `read_word_acquire` |
+//! | `lease.check` | the lease; the reader's SeqCst fence | the host's SeqCst fence; its look at the cells, and the same the other way round with `Retired` and the state load | `lease.rs`, `lease/scan.rs` | `lease::loom::a_slot_is_reused_or_read_never_both` | `lease_fence_*`, `lease_check_first` |
+//! | `lease.cut-off` | as `lease.check`, with `attached = 0` in place of `Retired` | | `lease.rs`, `lease/scan.rs` | `lease::loom::a_guest_is_cut_off_or_its_lease_is_seen` | `lease_attached_unchecked` |
+//! | `lease.high-water` | the raised mark; the SeqCst fence of a lease above the old one | the host's SeqCst fence; its load of the mark | `lease/lines.rs`, `lease/scan.rs` | `lease::loom::a_lease_in_a_new_line_is_seen` | `lease_high_water_late` |
+//! | `lease.release` | the reader's last look at the slot; Release store of 0 | the host's Acquire fence behind its look at the cells; reuse | `lease/lines.rs`, `lease/scan.rs` | `lease::loom::a_slot_is_reused_or_read_never_both` | `lease_release_relaxed`, `lease_scan_relaxed` |
+//! | `lease.reuse` | a release by any thread | Acquire load that finds the cell free; Release store of its next lease, which the host meets | `lease/lines.rs` | `lease::loom::the_next_lease_of_a_cell_hands_on_a_release_elsewhere` | `lease_find_relaxed`, `lease_store_relaxed` |
+//! | `lease.part` | the line marked full; SeqCst fence | a release elsewhere; SeqCst fence; its load of the mark (within one process) | `lease/lines.rs` | `lease::loom::no_cell_is_lost_when_a_line_is_parted_with` | `lease_fence_part`, `lease_fence_release` |
 
 pub mod doorbell;
 pub mod error;

@@ -276,13 +276,13 @@ fn load_read_only(word: &AtomicU64, ordering: Ordering) -> u64 {
         Ordering::Relaxed => word.load(Ordering::Relaxed),
         Ordering::Acquire => {
             let value = word.load(Ordering::Relaxed);
-            // edge: the caller's; makes the relaxed load above an acquiring one.
+            // edge: slot.publish and whatever else the caller names: makes the load an acquiring one.
             #[cfg(not(onecopy_mutant = "read_word_acquire"))]
             fence(Ordering::Acquire);
             value
         }
         _ => {
-            // edge: the caller's; a fence before the load puts it into the one order of all fences.
+            // edge: the caller's. The fence before puts the load into the one order of all fences.
             fence(Ordering::SeqCst);
             let value = word.load(Ordering::Relaxed);
             fence(Ordering::Acquire);

@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicU64 as TableCounter;
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::{LeaseCell, LeaseScan, lease_table_bytes};
-use crate::error::{LeaseTableError, LeasesFull};
+use crate::error::{LeaseTableError, LeasesFull, RegionError};
 use crate::fork::ForkGuard;
-use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
+use crate::format::{LEASE_CELLS_PER_LINE, LINE_BYTES, LeaseTableHead};
 use crate::region::{Region, Word, Words};
 use crate::slot::SlotRef;
 use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, fence};
@@ -73,7 +73,8 @@ loom::thread_local! {
     static HELD: RefCell<Vec<Held>> = RefCell::new(Vec::new());
 }
 
-/// Refuses a capacity that is no whole number of lines, or that the region has no room for.
+/// Refuses a capacity that is no whole number of lines, or that the region has no room for, and a
+/// region whose lines would not be those of the cache.
 pub(super) fn check_capacity(region: &Region, capacity: u32) -> Result<(), LeaseTableError> {
     if capacity == 0 || !capacity.is_multiple_of(LEASE_CELLS_PER_LINE) {
         return Err(LeaseTableError::Capacity { capacity, multiple: LEASE_CELLS_PER_LINE });
@@ -81,6 +82,10 @@ pub(super) fn check_capacity(region: &Region, capacity: u32) -> Result<(), Lease
     let (needed_bytes, size_bytes) = (lease_table_bytes(capacity), region.size_bytes());
     if size_bytes < needed_bytes {
         return Err(LeaseTableError::TooSmall { capacity, needed_bytes, size_bytes });
+    }
+    let offset = region.offset();
+    if !offset.is_multiple_of(LINE_BYTES) {
+        return Err(RegionError::Misaligned { offset, alignment_bytes: LINE_BYTES }.into());
     }
     Ok(())
 }

@@ -70,6 +70,10 @@ fn a_table_that_cannot_be_is_refused() {
         LeaseTableError::TooSmall { capacity: 72, needed_bytes: 640, size_bytes: 576 }
     ));
     assert!(matches!(LeaseScan::new(&region, 72), Err(LeaseTableError::TooSmall { .. })));
+    let inside = region.subregion(8, 512).unwrap();
+    let error = LeaseTable::new(inside, 8).unwrap_err();
+    let misaligned = RegionError::Misaligned { offset: 8, alignment_bytes: 64 };
+    assert!(matches!(error, LeaseTableError::Region(error) if error == misaligned));
 }
 
 // r[verify lease.table]

@@ -161,6 +161,7 @@ impl Area {
     }
 
     /// The area of an earlier attach, if it is of the same file: what is mapped stays where it is.
+    // r[impl guest.reattach.mappings]
     fn keep(
         area: &'static str,
         earlier: Option<&Area>,
@@ -238,6 +239,7 @@ pub(super) struct PoolViews {
 
 impl Areas {
     /// Maps control and pool, or keeps the earlier attach's mappings of the same files.
+    // r[impl guest.attach.checked]
     pub(super) fn open(
         descriptors: &Descriptors,
         welcome: &Welcome,

@@ -131,6 +131,7 @@ impl Guest {
     ///
     /// # Errors
     /// As for [`Guest::attach`].
+    // r[impl guest.claim]
     pub fn claim(socket: OwnedFd, options: GuestOptions) -> Result<Guest, AttachError> {
         let deadline = Instant::now() + options.attach_deadline;
         attach_over(AttachSocket::from_fd(socket)?, options, deadline, None)
@@ -143,6 +144,7 @@ impl Guest {
     ///
     /// # Errors
     /// As for [`Guest::attach`].
+    // r[impl guest.reattach]
     pub fn reattach(&self, deadline: Instant) -> Result<Guest, AttachError> {
         self.check_process()?;
         let inner = &self.inner;
@@ -243,6 +245,7 @@ fn greet(
     Ok(Welcomed { welcome, descriptors: received.descriptors, socket, doorbell })
 }
 
+// r[impl guest.attach.refused]
 fn check_welcome(record: &[u8]) -> Result<Welcome, AttachError> {
     let malformed =
         |magic, version| AttachError::Malformed { length: record.len(), magic, version };
@@ -270,6 +273,7 @@ fn check_row(control: &ControlReader, welcome: &Welcome) -> Result<(), AreaError
 }
 
 /// The lease table of this process: the one it has, if the host goes on with that.
+// r[impl guest.reattach.leases]
 fn take_leases(
     descriptors: &Descriptors,
     control: &ControlReader,
@@ -340,11 +344,10 @@ impl Fittings<'_> {
 
     fn state(&self, producer: Producer, consumer: Consumer, asleep: Word) -> LinkState {
         let slots = SlotDirectory::new(self.control.clone());
-        let bounds = Bounds::for_pool(
-            self.options.magazine_slots_max,
-            self.options.magazine_bytes_max,
-            self.control.pool_bytes(),
-        );
+        let bounds = Bounds {
+            slots_max: self.options.magazine_slots_max,
+            bytes_max: self.options.magazine_bytes_max,
+        };
         let magazines = Magazines::new(slots.classes(), bounds);
         let pending = PendingTable::new(self.options.requests_max);
         let parked = Parked::default();

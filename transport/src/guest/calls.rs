@@ -104,6 +104,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`CallError`].
+    // r[impl guest.call.direct]
     #[inline]
     pub fn call_into(
         &self,
@@ -145,6 +146,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`CallError`].
+    // r[impl guest.call.slot]
     pub fn call_slot(
         &self,
         kind: u8,
@@ -191,6 +193,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`CallError::Full`] when there is none; else [`CallError`].
+    // r[impl guest.back-pressure]
     pub fn try_submit_with(
         &self,
         kind: u8,

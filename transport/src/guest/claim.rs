@@ -17,6 +17,7 @@ impl Guest {
     /// # Errors
     /// [`AttachError::NothingToClaim`] when there is no such number or it was claimed already; else
     /// as for [`Guest::attach`].
+    // r[impl guest.claim]
     pub fn claim_from_environment(options: GuestOptions) -> Result<Guest, AttachError> {
         static CLAIMED: AtomicBool = AtomicBool::new(false);
         let found = std::env::var(ATTACH_FD_VARIABLE).ok();

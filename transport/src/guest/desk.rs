@@ -39,6 +39,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`LinkError`] ends the link: the host sends nothing of the kind.
+    // r[impl guest.answer.checked]
     pub(super) fn dispatch(&mut self, frame: &Frame<'_>) -> Result<(), LinkError> {
         let header = frame.header();
         if header.request_id == 0 {
@@ -94,6 +95,7 @@ impl Desk {
 
     /// The answer to a request is here: the slot it came in is ours again, unless the answer stands
     /// in it.
+    // r[impl guest.call.slot]
     fn settle(&mut self, expected: Expected, answer: Answer) {
         let answer_slot = match &answer {
             Answer::Slot { granted, .. } => Some(granted.slot),

@@ -212,6 +212,7 @@ pub enum CallError {
 impl CallError {
     /// Whether the host may have seen the request. When it cannot have, whatever the request was to
     /// hand over (a reservation) is still the caller's.
+    // r[impl guest.call.sent]
     pub fn request_sent(&self) -> bool {
         match self {
             CallError::Link(_) | CallError::Refused(_) | CallError::UnknownAnswer { .. } => true,

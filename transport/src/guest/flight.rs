@@ -77,6 +77,7 @@ impl Pending {
 }
 
 impl Drop for Pending {
+    // r[impl guest.abandon]
     fn drop(&mut self) {
         if let Some(request_id) = self.request_id.take()
             && self.inner.fork.is_this_process()

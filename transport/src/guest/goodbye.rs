@@ -38,6 +38,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`DetachError`].
+    // r[impl guest.detach]
     pub fn detach(&self, deadline: Instant) -> Result<(), DetachError> {
         self.check_process()?;
         let inner = &self.inner;
@@ -104,6 +105,8 @@ impl Inner {
 }
 
 impl Drop for Inner {
+    // r[impl guest.goodbye]
+    // r[impl guest.fork]
     fn drop(&mut self) {
         let watcher = self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !self.fork.is_this_process() {

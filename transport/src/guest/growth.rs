@@ -61,6 +61,7 @@ impl Growth {
 
     /// Makes sure that everything below `end` (bytes) was told before it is handed out. Returns
     /// whether the pool reaches that far.
+    // r[impl guest.growth.before-use]
     #[inline]
     pub(super) fn covers(&self, end: u64) -> bool {
         end <= self.noticed_bytes() || self.covers_after_look(end)

@@ -38,6 +38,7 @@ impl HeldSlot {
 }
 
 impl Drop for HeldSlot {
+    // r[impl guest.reservation.drop]
     fn drop(&mut self) {
         // No class has slots of 0 bytes.
         let was_let_go = self.granted.slot_bytes == 0;
@@ -80,6 +81,7 @@ impl Reservation {
     ///
     /// # Errors
     /// [`StaleReservation`]: another attach reserved it, perhaps under an earlier host.
+    // r[impl guest.reservation.stale]
     pub fn slot_for(&self, guest: &Guest) -> Result<SlotRef, StaleReservation> {
         self.check_attach(&guest.inner).map(|()| self.slot())
     }

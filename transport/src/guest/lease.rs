@@ -35,6 +35,7 @@ impl Leases {
     }
 
     /// Counts a clone.
+    // r[impl guest.lease.clones]
     fn add_clone(&self, cell: &LeaseCell) {
         let index = cell.index() as usize;
         let Some(part) = self.clones.get(index / COUNTS_PER_PART) else { return };
@@ -112,6 +113,7 @@ impl Guest {
     /// # Errors
     /// [`LeaseError`]: no lease left, this guest cut off or detached, a slot table that no host
     /// writes, a forked child.
+    // r[impl guest.lease]
     pub fn lease(&self, slot: SlotRef) -> Result<Option<SlotGuard>, LeaseError> {
         self.check_process()?;
         let inner = &self.inner;
@@ -197,6 +199,8 @@ impl Clone for SlotGuard {
 }
 
 impl Drop for SlotGuard {
+    // r[impl guest.lease.clones]
+    // r[impl guest.fork]
     fn drop(&mut self) {
         let Some(cell) = self.cell.take() else { return };
         if self.inner.fork.is_this_process() && self.inner.leases.is_last(&cell) {

@@ -142,6 +142,7 @@ impl Link {
         state
     }
 
+    // r[impl guest.polling]
     fn lock_patiently(&self) -> Locked<'_> {
         let mut looks = 0;
         while self.polling || looks < LOCK_LOOKS {
@@ -185,6 +186,8 @@ impl Link {
         state.end
     }
 
+    // r[impl guest.host-gone]
+    // r[impl guest.host-left]
     #[cold]
     fn how_it_ended(&self, state: &LinkState) -> LinkEnd {
         let left = matches!(self.control.host_state(), Ok(Some(HostState::Left)));
@@ -311,6 +314,7 @@ impl Link {
     }
 
     /// Gives the host what is over the bounds of the magazines, as far as the ring has room.
+    // r[impl guest.magazine.bounded]
     #[cold]
     fn give_back(&self, state: &mut LinkState) {
         let mut words = [0; GIVE_BACK_MAX];

@@ -17,31 +17,21 @@ pub(super) struct GrantedSlot {
 
 /// Most slot references in one frame that gives back.
 pub(super) const GIVE_BACK_MAX: usize = 64;
-/// A magazine keeps at most this part of the pool.
-const POOL_PART: u64 = 64;
 
-/// Bounds of all magazines of a guest.
+/// Bounds of each magazine of a guest. They should not be less than what the host keeps a guest
+/// supplied with, or slots travel to and fro.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Most slots of one class.
+    /// Most slots.
     pub(super) slots_max: u32,
-    /// Most bytes of all classes.
+    /// Most bytes, if that is more than one slot.
     pub(super) bytes_max: u64,
-}
-
-impl Bounds {
-    /// Bounds that a pool of this size can bear.
-    pub(super) fn for_pool(slots_max: u32, bytes_max: u64, pool_bytes: u64) -> Bounds {
-        Bounds { slots_max, bytes_max: bytes_max.min(pool_bytes / POOL_PART) }
-    }
 }
 
 /// The magazines of one attach.
 #[derive(Debug)]
 pub(super) struct Magazines {
     stocks: Vec<Stock>,
-    bytes: u64,
-    bytes_max: u64,
     /// The last class that got too many slots, to be given back.
     surplus: Option<ClassIndex>,
 }
@@ -57,26 +47,30 @@ impl Magazines {
     pub(super) fn new(classes: &[u64], bounds: Bounds) -> Magazines {
         let stock = |&slot_bytes: &u64| {
             let fitting = bounds.bytes_max / slot_bytes.max(1);
-            let slots_max = fitting.min(u64::from(bounds.slots_max)) as usize;
+            let slots_max = fitting.min(u64::from(bounds.slots_max)).max(1) as usize;
             Stock { slots: Vec::new(), slots_max }
         };
-        let stocks = classes.iter().map(stock).collect();
-        Magazines { stocks, bytes: 0, bytes_max: bounds.bytes_max, surplus: None }
+        Magazines { stocks: classes.iter().map(stock).collect(), surplus: None }
     }
 
     /// Takes a slot of a class out of stock.
+    // r[impl guest.magazine.local]
+    #[inline]
     pub(super) fn pop(&mut self, class: ClassIndex) -> Option<GrantedSlot> {
-        let granted = self.stocks.get_mut(usize::from(class))?.slots.pop()?;
-        self.bytes -= granted.slot_bytes;
-        Some(granted)
+        self.stocks.get_mut(usize::from(class))?.slots.pop()
+    }
+
+    /// Whether a slot of a class is in stock.
+    pub(super) fn has(&self, class: ClassIndex) -> bool {
+        self.stocks.get(usize::from(class)).is_some_and(|stock| !stock.slots.is_empty())
     }
 
     /// Puts a slot into stock.
+    #[inline]
     pub(super) fn push(&mut self, granted: GrantedSlot) {
         let Some(stock) = self.stocks.get_mut(usize::from(granted.class)) else { return };
         stock.slots.push(granted);
-        self.bytes += granted.slot_bytes;
-        if stock.slots.len() > stock.slots_max || self.bytes > self.bytes_max {
+        if stock.slots.len() > stock.slots_max {
             self.surplus = Some(granted.class);
         }
     }
@@ -93,6 +87,7 @@ impl Magazines {
     }
 
     /// Moves what is over a magazine's bound, down to half of it, into `target`; returns how many.
+    // r[impl guest.magazine.bounded]
     pub(super) fn take_surplus(&mut self, target: &mut [u64]) -> usize {
         let Some(class) = self.surplus.take() else { return 0 };
         let Some(stock) = self.stocks.get_mut(usize::from(class)) else { return 0 };
@@ -101,7 +96,6 @@ impl Magazines {
         let mut count = 0;
         while count < target.len() && stock.slots.len() > keep {
             let Some(granted) = stock.slots.pop() else { break };
-            self.bytes -= granted.slot_bytes;
             target[count] = granted.slot.to_u64();
             count += 1;
         }
@@ -111,3 +105,6 @@ impl Magazines {
         count
     }
 }
+
+#[cfg(test)]
+mod tests;

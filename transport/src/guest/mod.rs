@@ -33,6 +33,9 @@ mod slots;
 mod wait;
 mod watcher;
 
+#[cfg(test)]
+mod tests;
+
 pub use areas::AreaError;
 pub use attach::AttachError;
 pub use claim::ATTACH_FD_VARIABLE;
@@ -151,6 +154,7 @@ impl Guest {
 
     /// Where the pool is mapped: writable for a writer, read-only for a reader. (A writer has it
     /// read-only a second time, for what it leases.)
+    // r[impl guest.pool-mapping]
     pub fn pool(&self) -> PoolMapping {
         let region = self.inner.pool.write.as_ref().unwrap_or(&self.inner.pool.read);
         PoolMapping {
@@ -175,6 +179,7 @@ impl Guest {
     /// Calls back when the pool has grown, with the size before and after in bytes, before this
     /// guest hands out any slot of the new part. Returns the size from which on it is told. It may
     /// run on any thread that uses the guest, and on the watcher; it must not keep the guest alive.
+    // r[impl guest.growth.callback]
     pub fn on_growth(&self, callback: impl Fn(u64, u64) + Send + Sync + 'static) -> u64 {
         self.inner.growth.add(Arc::new(callback))
     }

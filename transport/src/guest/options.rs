@@ -30,10 +30,11 @@ pub struct GuestOptions {
     /// Run a small thread that beats the heartbeat, sees the host die and notices growth. Without
     /// it each call does its part, and a guest that calls nothing is suspected. Default: yes.
     pub watcher: bool,
-    /// Most free slots kept of each size class, ready to be reserved. Default: 64.
+    /// Most free slots kept of each size class, ready to be reserved; what is more goes back to the
+    /// host. Less than what the host supplies makes slots travel to and fro. Default: 64.
     pub magazine_slots_max: u32,
-    /// Most bytes of free slots kept over all size classes. A small pool lowers it: never more than
-    /// a 64th of what the pool has at the attach. Default: 4 MiB.
+    /// Most bytes of free slots kept of each size class, if that is more than one slot. Default:
+    /// 4 MiB.
     pub magazine_bytes_max: u64,
     /// Most requests in flight, 1 to [`REQUESTS_MAX`]. Default: 1024.
     pub requests_max: u32,

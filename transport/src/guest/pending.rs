@@ -115,6 +115,7 @@ impl PendingTable {
     }
 
     /// Takes an entry for a request; `None` when there is no room.
+    // r[impl guest.request-id]
     pub(super) fn open(&mut self, kind: u8, request_slot: Option<GrantedSlot>) -> Option<u32> {
         if !self.has_room() {
             return None;
@@ -147,6 +148,7 @@ impl PendingTable {
     }
 
     /// Checks that an answer belongs to a request in flight.
+    // r[impl guest.answer.checked]
     pub(super) fn match_answer(
         &mut self,
         request_id: u32,
@@ -249,3 +251,6 @@ impl PendingTable {
         (entry.generation == request_id >> INDEX_BITS).then_some(entry)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ impl Link {
         }
     }
 
+    // r[impl guest.back-pressure]
     #[cold]
     fn submit_when_room<'a, F: FnOnce(&mut [u8])>(
         &'a self,
@@ -84,6 +85,7 @@ impl Link {
     }
 
     /// Nobody waits for this request any more.
+    // r[impl guest.abandon]
     pub(super) fn abandon(&self, state: &mut LinkState, request_id: u32) {
         if let Some(Answer::Slot { granted, .. }) = state.desk.pending.abandon(request_id) {
             self.return_slot(state, granted);
@@ -92,6 +94,7 @@ impl Link {
 
     /// A short spin for an answer that fits `target` and comes while nobody else wants the link:
     /// it goes from the ring to where it is wanted. `None`: wait in earnest.
+    // r[impl guest.call.direct]
     #[inline]
     pub(super) fn answer_directly(
         &self,

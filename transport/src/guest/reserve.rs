@@ -3,7 +3,10 @@
 use super::error::{CallError, LinkEnd, ReserveError};
 use super::held::{HeldSlot, Reservation};
 use super::link::{LinkState, Locked, Outgoing};
+use super::options::REQUESTS_MAX;
+use super::parker::Wish;
 use super::pending::Answer;
+use super::wait::WaitError;
 use super::{Guest, Inner};
 use crate::format::Role;
 use crate::pool::ClassIndex;
@@ -67,6 +70,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`ReserveError`].
+    // r[impl guest.reserve.many]
     pub fn reserve_many(
         &self,
         size_bytes: u64,
@@ -104,6 +108,7 @@ fn reservation(held: HeldSlot) -> Result<Reservation, ReserveError> {
 }
 
 impl Inner {
+    // r[impl guest.reserve.role]
     fn wanted(&self, size_bytes: u64) -> Result<Wanted, ReserveError> {
         self.enter()?;
         if self.role != Role::Writer {
@@ -143,27 +148,51 @@ impl Inner {
         (Outgoing::inline(kind::REFILL, size_of::<Refill>() as u32), refill)
     }
 
-    /// Asks the host for slots; they are in stock when it has answered.
+    /// Waits for slots in stock, asking the host for some if there are none.
+    // r[impl guest.reserve.refill]
     #[cold]
     fn refill<'a>(
         &'a self,
-        state: Locked<'a>,
+        mut state: Locked<'a>,
         wanted: Wanted,
         count: u64,
         deadline: Instant,
     ) -> Result<Locked<'a>, ReserveError> {
+        // They may be on their way already.
+        self.link.drain(&mut state);
+        if state.desk.magazines.has(wanted.class) {
+            return Ok(state);
+        }
         let (outgoing, refill) = self.refill_request(&state, wanted, count);
         let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
         let asked = self.link.submit(state, outgoing, fill, deadline);
         let (state, request_id) = asked.map_err(|error| wanted.error(error))?;
-        let answered = self.link.await_answer(state, request_id, deadline);
-        let (state, answer) = answered.map_err(|error| wanted.error(error))?;
-        match answer {
-            Answer::Inline(_) | Answer::Slot { .. } => Ok(state),
-            Answer::Refused(words) => Err(match RequestError::decode(&words) {
+        let wish = Wish::Answer(request_id & (REQUESTS_MAX - 1));
+        let waited = self.link.wait_until(state, wish, deadline, |state| {
+            state.desk.pending.is_answered(request_id) || state.desk.magazines.has(wanted.class)
+        });
+        let (mut state, failed) = match waited {
+            Ok(state) => (state, None),
+            Err((state, WaitError::Ended(end))) => (state, Some(ReserveError::Link(end))),
+            Err((state, WaitError::DeadlineExceeded)) => {
+                let slot_bytes = wanted.slot_bytes;
+                (state, Some(ReserveError::DeadlineExceeded { slot_bytes }))
+            }
+        };
+        let answer = state.desk.pending.take(request_id);
+        if answer.is_none() {
+            // What it brings when it is answered goes into stock.
+            self.link.abandon(&mut state, request_id);
+        }
+        match (answer, failed) {
+            _ if state.desk.magazines.has(wanted.class) => Ok(state),
+            (Some(Answer::Refused(words)), _) => Err(match RequestError::decode(&words) {
                 Some(refused) => ReserveError::Refused(refused),
                 None => ReserveError::UnknownAnswer { code: words.code.get() },
             }),
+            (_, Some(error)) => Err(error),
+            // Another thread was faster.
+            (_, None) => Ok(state),
         }
     }
 }

@@ -26,6 +26,7 @@ impl SlotDirectory {
     }
 
     /// A slot that was granted as one of `class`.
+    // r[impl guest.slot.checked]
     pub(super) fn of_class(&self, bits: u64, class: u64) -> Result<GrantedSlot, LinkError> {
         let class_count = self.classes.len() as u64;
         let unknown = LinkError::UnknownClass { class, class_count };

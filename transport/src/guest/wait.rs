@@ -39,6 +39,7 @@ enum Spun {
 
 impl Link {
     /// Waits until `ready`, taking in frames meanwhile. `wish` says what `ready` looks at.
+    // r[impl guest.deadline]
     pub(super) fn wait_until<'a>(
         &'a self,
         state: Locked<'a>,
@@ -113,6 +114,7 @@ impl Link {
         }
     }
 
+    // r[impl guest.polling]
     fn spin_polling(&self, state: &mut LinkState, wish: Wish) -> bool {
         for _ in 0..LOOKS_PER_CLOCK {
             if Link::has_news(state, wish) || self.is_contended() {
@@ -161,6 +163,7 @@ impl Link {
         state
     }
 
+    // r[impl guest.host-gone]
     fn sleep_on_socket(&self, deadline: Instant) {
         let mut deadline = deadline;
         if let Some(heartbeat) = &self.heartbeat {

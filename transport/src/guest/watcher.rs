@@ -45,6 +45,7 @@ impl Watcher {
     }
 
     /// Ends the thread and waits for that: it never outlives its guest.
+    // r[impl guest.watcher.ends]
     pub(super) fn stop(&mut self) {
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take()
@@ -62,6 +63,7 @@ impl Watcher {
 }
 
 impl Watch {
+    // r[impl guest.watcher]
     fn run(self, stop: &OwnedFd) {
         let pause = (self.interval / 3).max(PAUSE_MIN);
         loop {

@@ -1,0 +1,7 @@
+mod ends;
+mod growth;
+mod handshake;
+mod hostile;
+mod requests;
+mod scripted;
+mod slots;

@@ -1,0 +1,296 @@
+//! Requests and answers.
+
+use super::scripted::{INLINE_MAX, attached, attached_with, in_ms, options, soon};
+use crate::guest::{CallError, GuestOptions, Pending};
+use crate::wire::{RequestError, SlotPayload, flag, kind};
+use onecopy_shm::SlotRef;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
+
+const ECHO: u8 = 40;
+
+fn no_bytes(_: &mut [u8]) {}
+
+#[test]
+fn a_call_brings_the_answer_short_or_long() {
+    let (guest, mut host) = attached();
+    let asker = thread::spawn(move || {
+        for length in [0, 1, 7, 8, 40, 64, 65, 200, INLINE_MAX as usize] {
+            let payload: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            let reply = guest.call(ECHO, &payload, soon()).unwrap();
+            assert_eq!(&*reply, payload);
+            assert!(!reply.is_in_slot());
+            let mut target = [0; INLINE_MAX as usize];
+            let fill = |target: &mut [u8]| target.copy_from_slice(&payload);
+            let copied = guest.call_into(ECHO, length as u32, fill, &mut target, soon()).unwrap();
+            assert_eq!(target[..copied], payload);
+        }
+        guest
+    });
+    for _ in 0..18 {
+        host.echo();
+    }
+    drop(asker.join().unwrap());
+    assert_eq!(host.next().0.kind, kind::GOODBYE);
+}
+
+// r[verify guest.call.direct]
+#[test]
+fn an_answer_goes_straight_to_its_place_past_others_in_flight() {
+    let (guest, mut host) = attached();
+    let mut earlier: Vec<Pending> = (0..5_u8)
+        .map(|number| guest.submit_with(ECHO, 1, |target| target[0] = number, soon()).unwrap())
+        .collect();
+    let asker = guest.clone();
+    let asker = thread::spawn(move || {
+        let mut target = [0; 8];
+        let fill = |target: &mut [u8]| target.copy_from_slice(b"directly");
+        let copied = asker.call_into(ECHO, 8, fill, &mut target, soon()).unwrap();
+        (copied, target)
+    });
+    for _ in 0..6 {
+        host.echo();
+    }
+    assert_eq!(asker.join().unwrap(), (8, *b"directly"));
+    for (number, pending) in earlier.iter_mut().enumerate() {
+        assert_eq!(&*pending.wait_again(soon()).unwrap(), &[number as u8]);
+        assert_eq!(pending.wait_again(soon()).unwrap_err(), CallError::Taken);
+    }
+}
+
+#[test]
+fn an_answer_too_long_for_its_place_is_an_error() {
+    let (guest, mut host) = attached();
+    let answering = thread::spawn(move || {
+        let (header, _) = host.next();
+        host.send(ECHO, 0, header.request_id, &[1; 9]);
+        host.echo();
+        host
+    });
+    let mut target = [0; 8];
+    let error = guest.call_into(ECHO, 0, no_bytes, &mut target, soon()).unwrap_err();
+    assert_eq!(error, CallError::ReplyTooLong { length_bytes: 9, capacity_bytes: 8 });
+    assert_eq!(guest.call_into(ECHO, 0, no_bytes, &mut target, soon()), Ok(0), "the link goes on");
+    drop(answering.join().unwrap());
+}
+
+#[test]
+fn a_refusal_comes_back_typed() {
+    let (guest, mut host) = attached();
+    let refused = RequestError::Quota { held_bytes: 1, wanted_bytes: 2, quota_bytes: 3 };
+    let pending = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let unknown = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let (header, _) = host.next();
+    host.send(ECHO, flag::ERROR, header.request_id, refused.encode().as_bytes());
+    let (header, _) = host.next();
+    let mut words = refused.encode();
+    words.code = 999.into();
+    host.send(ECHO, flag::ERROR, header.request_id, words.as_bytes());
+    assert_eq!(pending.wait(soon()).unwrap_err(), CallError::Refused(refused));
+    assert_eq!(unknown.wait(soon()).unwrap_err(), CallError::UnknownAnswer { code: 999 });
+}
+
+#[test]
+fn kinds_and_lengths_that_are_not_a_callers_are_refused_here() {
+    let (guest, mut host) = attached();
+    for kind in [0, kind::REFILL, 31, 255] {
+        let error = guest.call(kind, b"", soon()).unwrap_err();
+        assert_eq!(error, CallError::ReservedKind { kind });
+    }
+    let length = INLINE_MAX + 1;
+    let error = guest.call_with(ECHO, length, no_bytes, soon()).unwrap_err();
+    let max_bytes = INLINE_MAX.into();
+    assert_eq!(error, CallError::TooLarge { length_bytes: length.into(), max_bytes });
+    assert!(host.is_idle());
+}
+
+// r[verify guest.deadline]
+#[test]
+fn every_wait_ends_at_its_deadline() {
+    for polling in [false, true] {
+        let (guest, _host) = attached_with(GuestOptions { polling, ..options() });
+        let started = Instant::now();
+        let error = guest.call(ECHO, b"?", in_ms(30)).unwrap_err();
+        assert_eq!(error, CallError::DeadlineExceeded { sent: true });
+        let mut pending = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+        let error = pending.wait_again(in_ms(20)).unwrap_err();
+        assert_eq!(error, CallError::DeadlineExceeded { sent: true });
+        assert!(started.elapsed() >= Duration::from_millis(50));
+        assert!(pending.try_wait().unwrap().is_none());
+        let past = Instant::now() - Duration::from_millis(1);
+        assert!(guest.call(ECHO, b"?", past).is_err());
+    }
+}
+
+// r[verify guest.back-pressure]
+#[test]
+fn a_full_ring_is_waited_for_and_answers_are_taken_meanwhile() {
+    let (guest, mut host) = attached();
+    let fill = |target: &mut [u8]| target.fill(7);
+    let mut sent = Vec::new();
+    loop {
+        match guest.try_submit_with(ECHO, 200, fill) {
+            Ok(pending) => sent.push(pending),
+            Err(error) => {
+                assert_eq!(error, CallError::Full);
+                break;
+            }
+        }
+    }
+    assert!(sent.len() > 8 && sent.len() < 4096 / 200, "{}", sent.len());
+    let error = guest.submit_with(ECHO, 200, fill, in_ms(20)).unwrap_err();
+    assert_eq!(error, CallError::DeadlineExceeded { sent: false });
+    assert!(!error.request_sent());
+    // More answers than the other ring holds: the guest must take them while it waits for room.
+    let count = 200;
+    let asker = guest.clone();
+    let asker = thread::spawn(move || -> Vec<Pending> {
+        (0..count).map(|_| asker.submit_with(ECHO, 200, fill, soon()).unwrap()).collect()
+    });
+    for _ in 0..sent.len() + count {
+        host.echo();
+    }
+    for pending in sent.into_iter().chain(asker.join().unwrap()) {
+        assert_eq!(&*pending.wait(soon()).unwrap(), &[7; 200]);
+    }
+}
+
+#[test]
+fn as_many_requests_as_the_table_holds() {
+    let (guest, mut host) = attached_with(GuestOptions { requests_max: 2, ..options() });
+    let first = guest.try_submit_with(ECHO, 0, no_bytes).unwrap();
+    let second = guest.try_submit_with(ECHO, 0, no_bytes).unwrap();
+    assert_eq!(guest.try_submit_with(ECHO, 0, no_bytes).unwrap_err(), CallError::Full);
+    host.echo();
+    first.wait(soon()).unwrap();
+    let third = guest.try_submit_with(ECHO, 0, no_bytes).unwrap();
+    host.echo();
+    host.echo();
+    second.wait(soon()).unwrap();
+    third.wait(soon()).unwrap();
+}
+
+// r[verify guest.call.sent]
+#[test]
+fn an_error_tells_whether_the_request_was_sent() {
+    let (guest, mut host) = attached_with(GuestOptions { requests_max: 1, ..options() });
+    let kept = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let unsent = guest.call(ECHO, b"no room", in_ms(10)).unwrap_err();
+    assert!(!unsent.request_sent(), "{unsent}");
+    assert_eq!(host.next().1, b"");
+    assert!(host.is_idle());
+    drop(kept);
+    let unsent = guest.call(40, &[0; 5000], soon()).unwrap_err();
+    assert!(!unsent.request_sent(), "{unsent}");
+    let (guest, mut host) = attached();
+    let sent = guest.call(ECHO, b"sent", in_ms(10)).unwrap_err();
+    assert!(sent.request_sent(), "{sent}");
+    assert_eq!(host.next().1, b"sent");
+}
+
+// r[verify guest.abandon]
+#[test]
+fn the_answer_to_an_abandoned_request_is_discarded_and_its_slot_given_back() {
+    let (guest, mut host) = attached();
+    let slots: Vec<SlotRef> =
+        (1..=2).map(|slot| host.areas.grant(slot, 4096 + u64::from(slot) * 256, 256)).collect();
+    drop(guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap());
+    let (header, _) = host.next();
+    let payload = SlotPayload { slot: slots[0].to_u64().into(), length_bytes: 10.into() };
+    host.send(ECHO, flag::SLOT, header.request_id, payload.as_bytes());
+    // Answered first, abandoned then.
+    let mut pending = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let (header, _) = host.next();
+    let payload = SlotPayload { slot: slots[1].to_u64().into(), length_bytes: 10.into() };
+    host.send(ECHO, flag::SLOT, header.request_id, payload.as_bytes());
+    let later = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    host.echo();
+    later.wait(soon()).unwrap();
+    let _ = &mut pending;
+    drop(pending);
+    let mut stocked: Vec<SlotRef> =
+        (0..2).map(|_| guest.try_reserve(256).unwrap().into_slot()).collect();
+    stocked.sort_by_key(|slot| slot.slot);
+    assert_eq!(stocked, slots);
+}
+
+#[test]
+fn many_threads_wait_for_many_answers_in_any_order() {
+    const THREADS: u32 = 6;
+    const CALLS: u32 = 300;
+    for polling in [false, true] {
+        let threads = if polling { 2 } else { THREADS };
+        let (guest, mut host) = attached_with(GuestOptions { polling, ..options() });
+        let askers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let guest = guest.clone();
+                thread::spawn(move || {
+                    for call in 0..CALLS {
+                        let word = (thread << 16 | call).to_le_bytes();
+                        let reply = guest.call(ECHO, &word, soon()).unwrap();
+                        assert_eq!(&*reply, word);
+                    }
+                })
+            })
+            .collect();
+        // Answered in pairs, the later one first, now and then after everybody has gone to sleep.
+        let mut held = None;
+        for count in 0..threads * CALLS {
+            let (header, bytes) = host.next();
+            if count % 97 == 0 {
+                thread::sleep(Duration::from_millis(2));
+            }
+            if threads * CALLS - count > threads && held.is_none() {
+                held = Some((header, bytes));
+                continue;
+            }
+            host.send(header.kind, 0, header.request_id, &bytes);
+            if let Some((header, bytes)) = held.take() {
+                host.send(header.kind, 0, header.request_id, &bytes);
+            }
+        }
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+    }
+}
+
+#[test]
+fn a_thread_that_waits_for_long_does_not_hold_up_others() {
+    let (guest, mut host) = attached();
+    let slow =
+        guest.submit_with(ECHO, 4, |target| target.copy_from_slice(b"slow"), soon()).unwrap();
+    let (told, tell) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        told.send(()).unwrap();
+        slow.wait(soon()).map(|reply| reply.to_vec())
+    });
+    tell.recv().unwrap();
+    let (slow_header, slow_bytes) = host.next();
+    host.wait_for_sleep();
+    let busy = guest.clone();
+    let busy = thread::spawn(move || {
+        for _ in 0..100 {
+            busy.call(ECHO, b"quick", soon()).unwrap();
+        }
+    });
+    for _ in 0..100 {
+        host.echo();
+    }
+    busy.join().unwrap();
+    host.send(ECHO, 0, slow_header.request_id, &slow_bytes);
+    assert_eq!(waiter.join().unwrap().unwrap(), b"slow");
+}
+
+#[test]
+fn a_fill_that_panics_leaves_the_link_whole() {
+    let (guest, mut host) = attached();
+    let asker = guest.clone();
+    let panicked = thread::spawn(move || {
+        let _ = asker.call_with(ECHO, 8, |_| panic!("by the caller"), soon());
+    });
+    assert!(panicked.join().is_err());
+    let pending = guest.submit_with(ECHO, 5, |target| target.copy_from_slice(b"after"), soon());
+    assert_eq!(host.echo().length, 5);
+    assert_eq!(&*pending.unwrap().wait(soon()).unwrap(), b"after");
+}

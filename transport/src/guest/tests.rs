@@ -1,4 +1,5 @@
 mod ends;
+mod fork;
 mod growth;
 mod handshake;
 mod hostile;

@@ -23,7 +23,7 @@ const UNSAFE_CODE: &[&str] = &[
     "transport/src/guest/bytes.rs",
     "transport/src/guest/claim.rs",
     "transport/src/guest/tests/fork.rs",
-    "transport/tests/polling.rs",
+    "transport/tests/guest/polling.rs",
 ];
 
 /// The only files that allow a lint instead of expecting it.

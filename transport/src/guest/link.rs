@@ -7,7 +7,7 @@
 
 use super::desk::Desk;
 use super::error::{CallError, LinkEnd, LinkError};
-use super::magazine::{GIVE_BACK_MAX, GrantedSlot};
+use super::magazine::{GIVE_BACK_MAX, GrantedSlot, Magazines};
 use crate::control::ControlReader;
 use crate::format::HostState;
 use crate::socket::AttachSocket;
@@ -317,23 +317,32 @@ impl Link {
     // r[impl guest.magazine.bounded]
     #[cold]
     fn give_back(&self, state: &mut LinkState) {
+        while state.desk.magazines.has_surplus()
+            && self.try_give_back(state, Magazines::take_surplus)
+        {}
+    }
+
+    /// Gives the host slots that `take` takes out of stock; false when there is no room for them.
+    pub(super) fn try_give_back(
+        &self,
+        state: &mut LinkState,
+        take: impl FnOnce(&mut Magazines, &mut [u64]) -> usize,
+    ) -> bool {
+        let most = (state.producer.frame_length_max() / 8).min(GIVE_BACK_MAX as u32);
+        if self.end_of(state).is_some() || !state.producer.has_room(most * 8).unwrap_or(false) {
+            return false;
+        }
         let mut words = [0; GIVE_BACK_MAX];
-        while self.end_of(state).is_none() && state.desk.magazines.has_surplus() {
-            let most = (state.producer.frame_length_max() / 8).min(GIVE_BACK_MAX as u32) as usize;
-            if !state.producer.has_room(most as u32 * 8).unwrap_or(false) {
-                return;
-            }
-            let count = state.desk.magazines.take_surplus(&mut words[..most]);
-            let length = count as u32 * 8;
-            let Ok(mut grant) = state.producer.try_grant(length) else { return };
-            for (target, word) in grant.bytes_mut().chunks_exact_mut(8).zip(&words) {
-                target.copy_from_slice(&word.to_le_bytes());
-            }
-            if count == 0 || grant.commit(length, kind::GIVE_BACK, 0, 0).is_err() {
-                return;
-            }
+        let count = take(&mut state.desk.magazines, &mut words[..most as usize]);
+        let length = count as u32 * 8;
+        let Ok(mut grant) = state.producer.try_grant(length) else { return false };
+        for (target, word) in grant.bytes_mut().chunks_exact_mut(8).zip(&words) {
+            target.copy_from_slice(&word.to_le_bytes());
+        }
+        if count > 0 && grant.commit(length, kind::GIVE_BACK, 0, 0).is_ok() {
             self.ring(state);
         }
+        count > 0
     }
 }
 

@@ -86,6 +86,19 @@ impl Magazines {
         self.surplus.is_some()
     }
 
+    /// Whether anything at all is in stock.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stocks.iter().all(|stock| stock.slots.is_empty())
+    }
+
+    /// Moves slots of any class into `target`; returns how many.
+    pub(super) fn take_any(&mut self, target: &mut [u64]) -> usize {
+        self.surplus = None;
+        let slots =
+            self.stocks.iter_mut().flat_map(|stock| std::iter::from_fn(|| stock.slots.pop()));
+        target.iter_mut().zip(slots).map(|(word, granted)| *word = granted.slot.to_u64()).count()
+    }
+
     /// Moves what is over a magazine's bound, down to half of it, into `target`; returns how many.
     // r[impl guest.magazine.bounded]
     pub(super) fn take_surplus(&mut self, target: &mut [u64]) -> usize {

@@ -3,6 +3,7 @@
 use super::error::{CallError, LinkEnd, ReserveError};
 use super::held::{HeldSlot, Reservation};
 use super::link::{LinkState, Locked, Outgoing};
+use super::magazine::Magazines;
 use super::options::REQUESTS_MAX;
 use super::parker::Wish;
 use super::pending::Answer;
@@ -148,16 +149,58 @@ impl Inner {
         (Outgoing::inline(kind::REFILL, size_of::<Refill>() as u32), refill)
     }
 
-    /// Waits for slots in stock, asking the host for some if there are none.
-    // r[impl guest.reserve.refill]
+    /// Waits for slots in stock, asking the host for some if there are none. What stands in the way
+    /// may be stock of other classes: then that goes back, and the host is asked once more.
+    // r[impl guest.reserve.stock-elsewhere]
     #[cold]
     fn refill<'a>(
+        &'a self,
+        state: Locked<'a>,
+        wanted: Wanted,
+        count: u64,
+        deadline: Instant,
+    ) -> Result<Locked<'a>, ReserveError> {
+        let (state, error) = match self.try_refill(state, wanted, count, deadline) {
+            Ok(state) => return Ok(state),
+            Err(refused) => refused,
+        };
+        let for_room = matches!(
+            error,
+            ReserveError::Refused(RequestError::Quota { .. } | RequestError::NoRoom { .. })
+        );
+        if !for_room || state.desk.magazines.is_empty() {
+            return Err(error);
+        }
+        let state = self.give_back_all(state, wanted, deadline)?;
+        self.try_refill(state, wanted, count, deadline).map_err(|(_, error)| error)
+    }
+
+    /// Gives back all that is in stock.
+    fn give_back_all<'a>(
+        &'a self,
+        state: Locked<'a>,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Locked<'a>, ReserveError> {
+        let wish = Wish::Room(8);
+        let waited = self.link.wait_until(state, wish, deadline, |state| {
+            while self.link.try_give_back(state, Magazines::take_any) {}
+            state.desk.magazines.is_empty()
+        });
+        waited.map_err(|(_, error)| match error {
+            WaitError::Ended(end) => ReserveError::Link(end),
+            WaitError::DeadlineExceeded => wanted.error(CallError::Full),
+        })
+    }
+
+    // r[impl guest.reserve.refill]
+    fn try_refill<'a>(
         &'a self,
         mut state: Locked<'a>,
         wanted: Wanted,
         count: u64,
         deadline: Instant,
-    ) -> Result<Locked<'a>, ReserveError> {
+    ) -> Result<Locked<'a>, (Locked<'a>, ReserveError)> {
         // They may be on their way already.
         self.link.drain(&mut state);
         if state.desk.magazines.has(wanted.class) {
@@ -165,8 +208,10 @@ impl Inner {
         }
         let (outgoing, refill) = self.refill_request(&state, wanted, count);
         let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
-        let asked = self.link.submit(state, outgoing, fill, deadline);
-        let (state, request_id) = asked.map_err(|error| wanted.error(error))?;
+        let (state, request_id) = match self.link.submit(state, outgoing, fill, deadline) {
+            Ok(asked) => asked,
+            Err(error) => return Err((self.link.lock(), wanted.error(error))),
+        };
         let wish = Wish::Answer(request_id & (REQUESTS_MAX - 1));
         let waited = self.link.wait_until(state, wish, deadline, |state| {
             state.desk.pending.is_answered(request_id) || state.desk.magazines.has(wanted.class)
@@ -186,11 +231,14 @@ impl Inner {
         }
         match (answer, failed) {
             _ if state.desk.magazines.has(wanted.class) => Ok(state),
-            (Some(Answer::Refused(words)), _) => Err(match RequestError::decode(&words) {
-                Some(refused) => ReserveError::Refused(refused),
-                None => ReserveError::UnknownAnswer { code: words.code.get() },
-            }),
-            (_, Some(error)) => Err(error),
+            (Some(Answer::Refused(words)), _) => Err((
+                state,
+                match RequestError::decode(&words) {
+                    Some(refused) => ReserveError::Refused(refused),
+                    None => ReserveError::UnknownAnswer { code: words.code.get() },
+                },
+            )),
+            (_, Some(error)) => Err((state, error)),
             // Another thread was faster.
             (_, None) => Ok(state),
         }

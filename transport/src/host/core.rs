@@ -79,7 +79,7 @@ impl<S: Service> Core<S> {
         self.counters.requests += 1;
         let result = match header.kind {
             kind::REFILL => self.refill(who, stock, header, bytes, reply),
-            kind::GIVE_BACK => self.give_back(who, bytes),
+            kind::GIVE_BACK => self.give_back(who, stock, bytes),
             kind::GOODBYE => goodbye(who, header, bytes, reply),
             kind::PING => Ok(echo(bytes, reply)),
             kind::STATS => Ok(text(&self.stats_json(), reply)),

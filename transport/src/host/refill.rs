@@ -164,21 +164,35 @@ impl<S: Service> Core<S> {
         Err(RequestError::Quota { held_bytes, wanted_bytes, quota_bytes: self.grant_quota_bytes })
     }
 
-    /// Slots that a guest no longer needs.
-    pub fn give_back(&mut self, who: &Who, bytes: &[u8]) -> Result<Carried, RequestError> {
+    /// Slots that a guest no longer needs. It has too many of their classes: from now on it is kept
+    /// supplied with what is left, until it asks for more.
+    pub fn give_back(
+        &mut self,
+        who: &Who,
+        stock: &mut [Stock],
+        bytes: &[u8],
+    ) -> Result<Carried, RequestError> {
         for word in bytes.chunks(8) {
             let slot = le::U64::read_from_bytes(word)
                 .ok()
                 .and_then(|word| SlotRef::from_u64(word.get()))
                 .ok_or(malformed(kind::GIVE_BACK, bytes, 0));
+            let class = slot.ok().and_then(|slot| self.pool.slot(slot)).map(|view| view.class);
             match slot.and_then(|slot| {
                 self.pool.give_back(who.serial, slot).map_err(|_| bad_slot(slot, 0))
             }) {
-                Ok(()) => {}
+                Ok(()) => self.aim_lower(who, stock, class),
                 Err(_) => self.counters.refused += 1,
             }
         }
         Ok(Carried::Silent)
+    }
+
+    fn aim_lower(&self, who: &Who, stock: &mut [Stock], class: Option<ClassIndex>) {
+        for entry in stock.iter_mut().filter(|entry| Some(entry.class) == class) {
+            let held = self.pool.granted_of_class(who.serial, entry.class);
+            entry.target = entry.target.min(held);
+        }
     }
 
     /// Fills the magazines of a guest that has used half of one, before it has to ask.
@@ -188,7 +202,7 @@ impl<S: Service> Core<S> {
         };
         for entry in stock.iter() {
             let held = self.pool.granted_of_class(who.serial, entry.class);
-            if held * 2 > entry.target {
+            if held * 2 > entry.target || held >= entry.target {
                 continue;
             }
             let bound = size_of::<Grants>() as u32 + 8 * (entry.target - held);

@@ -185,7 +185,7 @@ fn the_watcher_beats_while_the_guest_is_idle() {
     }
     assert!(!guest.is_host_gone());
     drop(host);
-    while guest.inner.link.is_closed() == false {
+    while !guest.inner.link.is_closed() {
         assert!(Instant::now() < deadline, "the watcher does not see the host die");
         thread::sleep(Duration::from_millis(2));
     }

@@ -1,7 +1,5 @@
 //! A host in a thread of its own, with a service small enough to read.
 
-#![expect(dead_code, reason = "each test uses a part of it")]
-
 use onecopy_shm::SlotRef;
 use onecopy_transport::Serial;
 use onecopy_transport::audit::AuditReport;

@@ -1,5 +1,8 @@
 //! Guests and a real host, in one process.
 
+#[cfg(test)]
+mod polling;
+#[cfg(test)]
 mod support;
 
 use onecopy_transport::format::Role;
@@ -137,6 +140,26 @@ fn slots_go_round_and_none_is_lost() {
     assert_eq!(host.figure("slots_granted"), 0, "all of them are the host's again");
 }
 
+// r[verify guest.reserve.stock-elsewhere]
+#[test]
+fn stock_of_other_classes_does_not_stand_in_the_way() {
+    let (_base, segment) = place();
+    let host =
+        Serving::start(HostOptions { grant_bytes_max: Some(1 << 20), ..host_options(&segment) });
+    let guest = guest(&segment);
+    for size_bytes in [4096, 8192, 12_288, 65_536, 262_144] {
+        drop(guest.reserve_many(size_bytes, 4, soon()).unwrap());
+    }
+    assert!(host.figure("slots_granted") > 1);
+    let whole = guest.reserve(1 << 20, soon()).unwrap();
+    for _ in 0..100 {
+        guest.ping(soon()).unwrap();
+    }
+    assert_eq!(host.figure("slots_granted"), 1, "nor does it come back unasked");
+    drop(whole);
+    host.assert_clean();
+}
+
 #[test]
 fn what_cannot_be_had_is_said_and_had_when_there_is_room() {
     let (_base, segment) = place();
@@ -144,6 +167,7 @@ fn what_cannot_be_had_is_said_and_had_when_there_is_room() {
         Serving::start(HostOptions { grant_bytes_max: Some(2 << 20), ..host_options(&segment) });
     let guest = guest(&segment);
     let kept = guest.reserve_many(1 << 20, 2, soon()).unwrap();
+    assert_eq!(kept.len(), 2);
     let error = guest.reserve(1 << 20, soon()).unwrap_err();
     assert!(matches!(error, ReserveError::Refused(RequestError::Quota { .. })), "{error}");
     drop(kept);

@@ -93,6 +93,7 @@ impl Cache {
     }
 
     /// A handle with the same options over a new attach, after the host went away and came back.
+    /// Blocks stay readable; pins ended with the old attach.
     ///
     /// # Errors
     /// [`AttachError`].

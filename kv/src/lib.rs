@@ -1,5 +1,14 @@
 //! One copy of every KV-cache block, shared in place by every process on the machine.
 //!
+//! | part | for whom | what |
+//! | --- | --- | --- |
+//! | [`cache`], [`error`] | engines | find blocks, read them in place, fill slots, publish |
+//! | [`service`] | hosts | the cache as the service of a transport host |
+//! | [`key`], [`checksum`], [`stats`] | both | names, payload checksums, figures |
+//! | [`protocol`], [`note`], [`mod@format`], [`index`] | both | bytes in frames and in shared memory |
+//! | [`policy`] | hosts | which block goes |
+//! | [`replay`], [`size`] | tools | traces with payloads that can be checked, sizes as people write them |
+//!
 //! # Happens-before edges
 //!
 //! | edge | from (Release) | to (Acquire) | what it carries |

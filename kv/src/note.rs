@@ -12,6 +12,9 @@ mod tests;
 /// Flag of a note: the cold line holds a checksum.
 pub const NOTE_CHECKSUM: u32 = 1;
 
+/// Which word of a note holds the expiry, in its lower half.
+pub const EXPIRY_WORD: usize = 4;
+
 /// A note as the words of a slot entry.
 pub type NoteWords = [u64; NOTE_BYTES / 8];
 /// The service's part of a cold line as words.
@@ -42,7 +45,8 @@ pub struct Cold {
 
 const _: () = {
     assert!(size_of::<Note>() == NOTE_BYTES);
-    assert!(std::mem::offset_of!(Note, expiry_s) == 32);
+    assert!(std::mem::offset_of!(Note, expiry_s) == EXPIRY_WORD * 8);
+    assert!(cfg!(target_endian = "little"));
     assert!(size_of::<Cold>() == COLD_BYTES);
     assert!(std::mem::offset_of!(Cold, published_s) == 8);
 };
@@ -56,11 +60,6 @@ impl Note {
     /// As it stands in a slot entry.
     pub fn to_words(self) -> NoteWords {
         zerocopy::transmute!(self)
-    }
-
-    /// Whether the block has had its time at this second.
-    pub fn is_expired(&self, clock_s: u64) -> bool {
-        self.expiry_s != 0 && clock_s >= u64::from(self.expiry_s)
     }
 }
 
@@ -80,6 +79,18 @@ impl Cold {
     pub fn to_words(self) -> ColdWords {
         zerocopy::transmute!(self)
     }
+}
+
+/// A key as it stands in the first words of a note.
+pub fn key_words(key: &Key) -> [u64; Key::SIZE_BYTES / 8] {
+    let bytes = *key.as_bytes();
+    zerocopy::transmute!(bytes)
+}
+
+/// Whether a block with this [`EXPIRY_WORD`] has had its time at this second.
+pub fn is_expired(expiry_word: u64, clock_s: u64) -> bool {
+    let expiry_s = u64::from(expiry_word as u32);
+    expiry_s != 0 && clock_s >= expiry_s
 }
 
 /// The second from which a block is expired that is published at `clock_s` with this time to live;

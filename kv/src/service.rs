@@ -6,7 +6,7 @@
 
 use crate::index::{IndexWriter, region_bytes};
 use crate::key::Key;
-use crate::note::Note;
+use crate::note::{EXPIRY_WORD, is_expired, key_words};
 use crate::policy::Policy;
 use crate::protocol::{self, KvRequest, ParseRequestError, SERVICE_ID};
 use crate::stats::CacheStats;
@@ -203,7 +203,9 @@ impl Core {
 
     /// The slot that this key's block stands in, whether or not its time is over.
     fn find(&self, key: &Key, pool: &VarSlotPool) -> Option<u32> {
-        let is_key = |slot| Note::from_words(pool.note(slot)).key == *key;
+        let words = key_words(key);
+        let is_key =
+            |slot| (0..).zip(words).all(|(word, wanted)| pool.note_word(slot, word) == wanted);
         self.index.find(self.index.hash(key), is_key)
     }
 
@@ -211,8 +213,7 @@ impl Core {
     // r[impl kv.ttl]
     fn find_live(&mut self, key: &Key, context: &mut ServiceContext<'_>) -> Option<SlotRef> {
         let slot = self.find(key, context.pool)?;
-        let note = Note::from_words(context.pool.note(slot));
-        if note.is_expired(context.clock_s) {
+        if is_expired(context.pool.note_word(slot, EXPIRY_WORD), context.clock_s) {
             self.unpublish(slot, key, context);
             self.counted.expired += 1;
             return None;
@@ -228,8 +229,7 @@ impl Core {
             let view = context.pool.slot(slot_ref)?;
             context.pool.retire(slot_ref).is_ok().then_some(view)
         });
-        let pinned = self.pins.count(slot) > 0;
-        self.pins.forget_slot(slot);
+        let pinned = self.usage.pinned_blocks > 0 && self.pins.forget_slot(slot);
         self.policy.remove(slot);
         if let Some(view) = view {
             self.usage.remove(&view, pinned);

@@ -13,6 +13,10 @@ use std::ops::Deref;
 ///
 /// While any clone lives the slot is not reused, even when the block was deleted or evicted
 /// meanwhile. A clone costs no shared store; the lease goes with the last one, or with the process.
+///
+/// Published bytes do not change, but a *writer* that is hostile or broken can damage them: give
+/// them a checksum and verify where that matters. In a forked child a block made before the fork
+/// must not be read: its memory is not mapped there.
 #[derive(Clone)]
 pub struct Block {
     guard: SlotGuard,

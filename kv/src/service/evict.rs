@@ -43,6 +43,7 @@ impl Core {
 
     /// Retires some blocks of this class, the next ones that the policy would.
     // r[impl kv.make_room]
+    // r[impl kv.wrong_class]
     pub(super) fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32 {
         let (mut evicted, mut evicted_bytes) = (0, 0);
         while evicted < ROOM_BLOCKS

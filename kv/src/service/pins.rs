@@ -86,12 +86,15 @@ impl Pins {
         Some(Unpinned { count, last })
     }
 
-    /// The block in this slot is no longer published: all pins on it are void.
-    pub fn forget_slot(&mut self, slot: u32) {
-        for pin in self.by_slot.remove(&slot).unwrap_or_default() {
+    /// The block in this slot is no longer published: all pins on it are void. Whether there were
+    /// any.
+    pub fn forget_slot(&mut self, slot: u32) -> bool {
+        let Some(pins) = self.by_slot.remove(&slot) else { return false };
+        for pin in &pins {
             self.total -= u64::from(pin.count);
             self.drop_from_peer(pin.serial, slot);
         }
+        true
     }
 
     /// This peer is gone. Returns the slots that nobody has pinned any more.

@@ -6,7 +6,7 @@
 
 use super::{CacheServiceOptions, Core, Usage, pins};
 use crate::index::{CreateIndexError, IndexWriter, buckets_for};
-use crate::note::{Cold, Note};
+use crate::note::{Cold, Note, is_expired};
 use crate::stats::CacheStats;
 use onecopy_shm::{Region, SlotRef};
 use onecopy_transport::layout::Geometry;
@@ -47,7 +47,7 @@ impl Core {
     pub(super) fn slot_found(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) -> Found {
         let Some(view) = context.pool.slot(slot) else { return Found::Retire };
         let note = Note::from_words(context.pool.note(slot.slot));
-        if note.is_expired(context.clock_s) {
+        if is_expired(note.expiry_s.into(), context.clock_s) {
             self.counted.expired += 1;
             return Found::Retire;
         }

@@ -71,3 +71,12 @@ fn blocks_outlive_their_host_and_a_new_one_serves_them() {
     assert_eq!(*block, *payload(3, 3000));
     next.assert_clean();
 }
+
+#[test]
+fn handles_and_blocks_go_between_threads() {
+    fn goes<T: Send + Sync + Clone>() {}
+    goes::<crate::cache::Cache>();
+    goes::<crate::cache::Block>();
+    fn goes_one_way<T: Send>() {}
+    goes_one_way::<crate::cache::Fill>();
+}

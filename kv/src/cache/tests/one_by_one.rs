@@ -7,7 +7,7 @@ use crate::error::{
     VerifyError,
 };
 use crate::protocol::SERVICE_ID;
-use crate::service::{CacheServiceOptions, Capacity};
+use crate::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::Serial;
 use onecopy_transport::audit::AuditReport;
 use onecopy_transport::format::Role;
@@ -196,6 +196,37 @@ fn what_is_larger_than_the_capacity_says_so() {
     cache.pin(&key(1)).unwrap();
     let error = cache.store(&key(2), b"").unwrap_err();
     assert!(matches!(error, PublishError::AllPinned { pinned_blocks: 1, .. }), "{error}");
+    host.assert_clean();
+}
+
+// r[verify kv.wrong_class]
+#[test]
+fn a_full_pool_whose_room_is_in_another_class_says_so() {
+    let service = CacheService::new(CacheServiceOptions::default());
+    let host = TestHost::serving_with(service, |options| options.pool_bytes_max = 4 << 20);
+    let cache = host.attach();
+    let blocks = (4 << 20) / 4096;
+    for number in 0..2 * blocks {
+        cache.store(&key(number), &payload(number, 4096)).unwrap();
+    }
+    let stats = cache.stats().unwrap();
+    assert!(stats.evictions_for_room > blocks / 2, "{stats:?}");
+    let no_room = |cache: &Cache| match cache.store(&key(1), &payload(1, 100_000)).unwrap_err() {
+        PublishError::Reserve(ReserveError::Refused(RequestError::NoRoom {
+            slot_bytes,
+            free_elsewhere_bytes,
+            growable_bytes,
+            ..
+        })) => (slot_bytes, free_elsewhere_bytes, growable_bytes),
+        error => panic!("{error}"),
+    };
+    let (slot_bytes, _, growable_bytes) = no_room(&cache);
+    assert_eq!((slot_bytes, growable_bytes), (106_496, 0));
+    for number in (0..2 * blocks).filter(|number| number % 4 != 0) {
+        cache.delete(&key(number)).unwrap();
+    }
+    let (_, free_elsewhere_bytes, _) = no_room(&cache);
+    assert!(free_elsewhere_bytes > 1 << 20, "{free_elsewhere_bytes}");
     host.assert_clean();
 }
 

@@ -43,18 +43,31 @@ impl TestHost {
     }
 
     pub fn serving(service: impl Service + 'static) -> TestHost {
+        TestHost::serving_with(service, |_| {})
+    }
+
+    /// A host with other options than [`host_options`].
+    pub fn serving_with(
+        service: impl Service + 'static,
+        change: impl FnOnce(&mut HostOptions),
+    ) -> TestHost {
         let shared = Path::new("/dev/shm");
         let dir = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
-        let segment = dir.path().join("segment");
-        let mut host = TestHost::at(&segment, service);
+        let mut options = host_options(&dir.path().join("segment"));
+        change(&mut options);
+        let mut host = TestHost::run(options, service);
         host._dir = Some(dir);
         host
     }
 
     /// A host on this segment, which stays when it ends.
     pub fn at(segment: &Path, service: impl Service + 'static) -> TestHost {
-        let options = host_options(segment);
+        TestHost::run(host_options(segment), service)
+    }
+
+    fn run(options: HostOptions, service: impl Service + 'static) -> TestHost {
+        let segment = options.segment.clone();
         let (sender, started) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let host = Host::start(options, service).unwrap();
@@ -62,7 +75,7 @@ impl TestHost {
             host.serve().unwrap();
         });
         let handle = started.recv().unwrap();
-        TestHost { handle, thread: Some(thread), segment: segment.to_owned(), _dir: None }
+        TestHost { handle, thread: Some(thread), segment, _dir: None }
     }
 
     pub fn segment(&self) -> &Path {

@@ -81,6 +81,7 @@ impl Cache {
     }
 
     /// Leases the slot that the host named; `None` when the block has gone since.
+    // r[impl kv.wrong_key]
     fn lease(
         &self,
         key: &Key,

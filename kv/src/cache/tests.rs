@@ -1,4 +1,5 @@
 mod batches;
+mod liar;
 mod life;
 mod one_by_one;
 mod rig;

@@ -2,8 +2,11 @@
 
 use std::io;
 
+use onecopy::error::{AttachCacheError, LookupError, PublishError};
 use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{CommitError, GrantError, ReadError, RingError};
+use onecopy_transport::guest::ReserveError;
+use onecopy_transport::host::{ServeError, StartError};
 use thiserror::Error;
 
 /// Why a benchmark has no result.
@@ -35,6 +38,22 @@ pub(crate) enum BenchError {
     Descriptors { received: usize, expected: usize },
     #[error("the partner's parent is process {found}, not {expected}")]
     Orphan { found: i32, expected: i32 },
+    #[error("starting the host: {0}")]
+    Start(#[from] StartError),
+    #[error("serving: {0}")]
+    Serve(#[from] ServeError),
+    #[error("attaching to the host: {0}")]
+    Attach(#[from] AttachCacheError),
+    #[error("reserving: {0}")]
+    Reserve(#[from] ReserveError),
+    #[error("publishing: {0}")]
+    Publish(#[from] PublishError),
+    #[error("looking up: {0}")]
+    Lookup(#[from] LookupError),
+    #[error("block {number} was there before it was published")]
+    NotFirst { number: u64 },
+    #[error("block {number} is not there")]
+    Missing { number: u64 },
     #[error("the partner ended before its work did")]
     PartnerEnded,
 }

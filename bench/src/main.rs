@@ -4,6 +4,8 @@
 //! Every answer is checked; a wrong one ends the run. Nothing is counted that was not verified.
 
 mod bounce;
+mod cache;
+mod cache_host;
 mod error;
 mod partner;
 mod payload;
@@ -52,8 +54,23 @@ struct Options {
 enum Bench {
     /// A request and its reply over a pair of rings, beside a cache line that two processes bounce.
     Ring,
+    /// Publishing a block, the whole way, beside a cache line that two processes bounce.
+    Publish,
+    /// Looking a block up over the ring, lease and reading included, beside the bounced line.
+    Lookup,
     /// Waking a sleeping peer with a doorbell, beside a bare byte over a Unix socket.
     Wake,
+    /// The host of `publish` and `lookup`. Started by them.
+    #[command(hide = true)]
+    CacheHost {
+        segment: std::path::PathBuf,
+        /// The process to live no longer than.
+        #[arg(long)]
+        parent: i32,
+        /// The core to stay on.
+        #[arg(long)]
+        core: Option<usize>,
+    },
     /// The other process of a benchmark. Started by it.
     #[command(hide = true)]
     Partner {
@@ -83,12 +100,17 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::Partner { job, parent, core } = command.bench {
         return partner::serve(job, parent, core);
     }
+    if let Bench::CacheHost { segment, parent, core } = &command.bench {
+        return cache_host::serve(segment, *parent, *core);
+    }
     let cores = Cores::choose()?;
     cores.pin_first()?;
     let mut report = Report::new(options.json, &cores);
     match command.bench {
         Bench::Ring => ring::run(options, &cores, &mut report),
+        Bench::Publish => cache::run_publish(options, &cores, &mut report),
+        Bench::Lookup => cache::run_lookup(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
-        Bench::Partner { .. } => Ok(()),
+        Bench::Partner { .. } | Bench::CacheHost { .. } => Ok(()),
     }
 }

@@ -132,3 +132,12 @@ fn whole_pages(region: &Region) -> (*mut c_void, usize) {
     let used_bytes = before.saturating_add(region.size_bytes() as usize);
     (first.wrapping_byte_sub(before).cast(), used_bytes.next_multiple_of(page_bytes))
 }
+
+/// Processor cores that are online on this machine, whichever of them this thread may use; at least
+/// 1.
+pub fn online_cores() -> usize {
+    // SAFETY: sysconf takes a number and returns one; it touches no memory of ours.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    // Where it cannot be told there are likely few.
+    usize::try_from(count).unwrap_or(1).max(1)
+}

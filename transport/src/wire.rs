@@ -195,12 +195,23 @@ pub struct Refill {
     pub count: le::U64,
 }
 
-/// Head of a grant: the class, then one u64 per slot reference up to the end of the frame.
+/// Head of a grant: the class, then a [`GrantedAt`] for each slot up to the end of the frame.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Grants {
     /// Index into the class table.
     pub class: le::U64,
+}
+
+/// One granted slot. Its place travels with it: the guest then has no reason to look at the slot's
+/// entry, whose cache line the host is about to write when the slot is published.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GrantedAt {
+    /// `SlotRef` as u64.
+    pub slot: le::U64,
+    /// Where the slot lies in the pool, in bytes.
+    pub offset: le::U64,
 }
 
 /// A payload that stands in a slot granted to the guest, in either direction.

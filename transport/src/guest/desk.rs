@@ -5,7 +5,7 @@ use super::magazine::{GrantedSlot, Magazines};
 use super::parker::Parked;
 use super::pending::{Answer, AnswerBytes, Expected, PendingTable};
 use super::slots::SlotDirectory;
-use crate::wire::{ErrorWords, Grants, SlotPayload, flag, kind};
+use crate::wire::{ErrorWords, GrantedAt, Grants, SlotPayload, flag, kind};
 use onecopy_shm::Frame;
 use std::mem::size_of;
 use zerocopy::FromBytes;
@@ -127,18 +127,19 @@ impl Desk {
         let header = frame.header();
         let head_bytes = size_of::<Grants>();
         let length = header.length as usize;
-        if length < head_bytes || !length.is_multiple_of(8) {
+        let entry_bytes = size_of::<GrantedAt>();
+        if length < head_bytes || !(length - head_bytes).is_multiple_of(entry_bytes) {
             return Err(LinkError::WrongLength {
                 kind: header.kind,
                 length: header.length,
-                expected: "a class and whole slot references",
+                expected: "a class, then slots and their places",
             });
         }
         // Words travel little-endian; `Frame::word` gives memory order.
         let word = |offset| u64::from_le(frame.word(offset).unwrap_or(0));
         let class = word(0);
-        for offset in (head_bytes..length).step_by(8) {
-            let granted = self.slots.of_class(word(offset), class)?;
+        for entry in (head_bytes..length).step_by(entry_bytes) {
+            let granted = self.slots.of_class(word(entry), word(entry + 8), class)?;
             self.magazines.push(granted);
         }
         Ok(())

@@ -25,16 +25,21 @@ impl SlotDirectory {
         &self.classes
     }
 
-    /// A slot that was granted as one of `class`.
+    /// A slot that was granted as one of `class` and lies at `offset`. Its entry is not looked at.
     // r[impl guest.slot.checked]
-    pub(super) fn of_class(&self, bits: u64, class: u64) -> Result<GrantedSlot, LinkError> {
+    pub(super) fn of_class(
+        &self,
+        bits: u64,
+        offset: u64,
+        class: u64,
+    ) -> Result<GrantedSlot, LinkError> {
         let class_count = self.classes.len() as u64;
         let unknown = LinkError::UnknownClass { class, class_count };
         let index = usize::try_from(class).map_err(|_| unknown)?;
         let slot_bytes = *self.classes.get(index).ok_or(unknown)?;
         let class = ClassIndex::try_from(index).map_err(|_| unknown)?;
         let slot = self.existing(bits)?;
-        self.placed(slot, slot_bytes, class)
+        self.placed(slot, offset, slot_bytes, class)
     }
 
     /// A slot whose class is to be looked up.
@@ -44,7 +49,7 @@ impl SlotDirectory {
         let class = self.classes.binary_search(&slot_bytes).ok();
         let class = class.and_then(|index| ClassIndex::try_from(index).ok());
         let no_class = LinkError::SlotOfNoClass { slot: slot.slot, slot_bytes };
-        self.placed(slot, slot_bytes, class.ok_or(no_class)?)
+        self.placed(slot, self.control.slot_offset(slot.slot), slot_bytes, class.ok_or(no_class)?)
     }
 
     fn existing(&self, bits: u64) -> Result<SlotRef, LinkError> {
@@ -57,10 +62,10 @@ impl SlotDirectory {
     fn placed(
         &self,
         slot: SlotRef,
+        offset: u64,
         slot_bytes: u64,
         class: ClassIndex,
     ) -> Result<GrantedSlot, LinkError> {
-        let offset = self.control.slot_offset(slot.slot);
         let pool_bytes = self.control.pool_bytes();
         let end = offset.checked_add(slot_bytes);
         let aligned = offset.is_multiple_of(self.control.geometry().granule_bytes);

@@ -122,7 +122,8 @@ impl Link {
     }
 }
 
-/// Raises the target of a class, entering it at first use; returns the new target.
+/// Raises the target of a class to what the guest asks for, entering the class at first use; returns
+/// the target. A guest asks for what its magazine takes, so it is never sent more than it keeps.
 pub(super) fn raise_stock(
     stock: &mut Vec<Stock>,
     class: ClassIndex,
@@ -137,6 +138,6 @@ pub(super) fn raise_stock(
         }
     };
     let entry = &mut stock[position];
-    entry.target = (entry.target * 2).max(wanted).clamp(1, most.max(1));
+    entry.target = entry.target.max(wanted).clamp(1, most.max(1));
     entry.target
 }

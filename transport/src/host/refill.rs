@@ -7,7 +7,7 @@ use crate::Serial;
 use crate::format::{PeerState, Role};
 use crate::pool::{ClassIndex, GrantError, NoRoom};
 use crate::service::{Service, ServiceContext};
-use crate::wire::{ErrorWords, Grants, Refill, RequestError, flag, kind};
+use crate::wire::{GrantedAt, Grants, Refill, RequestError, flag, kind};
 use onecopy_shm::SlotRef;
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
@@ -18,6 +18,12 @@ pub(super) const LIMBO_BATCH: usize = 64;
 const MAGAZINE_BYTES_MAX: u64 = 1 << 20;
 /// Most refills of one guest that may wait for growth.
 const PARKED_PER_GUEST_MAX: usize = 256;
+
+/// Bytes of a grant of so many slots.
+fn grants_bytes(slots: u32) -> u32 {
+    (size_of::<Grants>() as u32)
+        .saturating_add((size_of::<GrantedAt>() as u32).saturating_mul(slots))
+}
 
 /// A refill that waits for the pool to grow.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +37,7 @@ pub(super) struct Parked {
 impl<S: Service> Core<S> {
     /// Answer bytes of the largest refill.
     pub fn refill_bytes_max(&self) -> u32 {
-        size_of::<Grants>() as u32 + 8 * self.options.magazine_slots_max
+        grants_bytes(self.options.magazine_slots_max)
     }
 
     /// Most free slots that one guest's magazine of this class is kept supplied with.
@@ -94,14 +100,17 @@ impl<S: Service> Core<S> {
         reply: &mut [u8],
     ) -> Result<Carried, RequestError> {
         let head = Grants { class: u64::from(class).into() };
-        let room = reply.len().saturating_sub(size_of::<Grants>()) / 8;
+        let room = reply.len().saturating_sub(size_of::<Grants>()) / size_of::<GrantedAt>();
         let mut length = size_of::<Grants>();
         reply[..length].copy_from_slice(head.as_bytes());
         for granted in 0..count.min(room as u32) {
             match self.grant_one(serial, class) {
                 Ok(slot) => {
-                    reply[length..length + 8].copy_from_slice(&slot.to_u64().to_le_bytes());
-                    length += 8;
+                    let offset = self.pool.slot(slot).map_or(0, |view| view.offset);
+                    let at = GrantedAt { slot: slot.to_u64().into(), offset: offset.into() };
+                    let end = length + size_of::<GrantedAt>();
+                    reply[length..end].copy_from_slice(at.as_bytes());
+                    length = end;
                 }
                 Err(error) if granted == 0 => return Err(error),
                 Err(_) => break,
@@ -205,12 +214,9 @@ impl<S: Service> Core<S> {
             if held * 2 > entry.target || held >= entry.target {
                 continue;
             }
-            let bound = size_of::<Grants>() as u32 + 8 * (entry.target - held);
-            let Ok(mut grant) =
-                link.rings.replies.try_grant(bound.max(size_of::<ErrorWords>() as u32))
-            else {
-                return;
-            };
+            let bound =
+                grants_bytes(entry.target - held).min(link.rings.replies.frame_length_max());
+            let Ok(mut grant) = link.rings.replies.try_grant(bound) else { return };
             let granted =
                 self.grant_into(who.serial, entry.class, entry.target - held, grant.bytes_mut());
             if let Ok(Carried::Answer { length, .. }) = granted
@@ -229,7 +235,8 @@ impl<S: Service> Host<S> {
         for parked in std::mem::take(&mut core.parked) {
             let peer = peers.iter_mut().find(|peer| peer.who.serial == parked.serial);
             let Some(link) = peer.and_then(|peer| peer.link.as_mut()) else { continue };
-            let Ok(mut grant) = link.rings.replies.try_grant(core.refill_bytes_max()) else {
+            let bound = core.refill_bytes_max().min(link.rings.replies.frame_length_max());
+            let Ok(mut grant) = link.rings.replies.try_grant(bound) else {
                 core.parked.push(parked);
                 continue;
             };

@@ -283,7 +283,8 @@ impl ScriptedHost {
 
     /// Grants slots of a class: in answer to a request, or unasked with id 0.
     pub(super) fn send_grants(&mut self, kind: u8, request_id: u32, class: u64, slots: &[SlotRef]) {
-        let words = [class].into_iter().chain(slots.iter().map(|slot| slot.to_u64()));
+        let place = |slot: &SlotRef| [slot.to_u64(), self.areas.control.slot_offset(slot.slot)];
+        let words = [class].into_iter().chain(slots.iter().flat_map(place));
         let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
         self.send(kind, 0, request_id, &bytes);
     }

@@ -304,7 +304,7 @@ fn make_segment(
     check_room(dir.path().as_path(), control_bytes + in_directory)?;
 
     let segment_id = random_id()?;
-    let pool = dir.create_pool(options.pool.as_deref())?;
+    let pool = dir.create_pool(options.pool.as_deref(), segment_id)?;
     pool.backing.reserve(&pool.file, 0, pool_bytes)?;
     pool.write_header(segment_id)?;
 

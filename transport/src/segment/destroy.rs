@@ -3,19 +3,16 @@
 use super::dir::{DirError, SegmentDir};
 use super::error::SystemError;
 use super::file::{
-    AreaFile, CONTROL, FileError, LEASES, LOCK, POOL, POOL_PATH, RINGS, SOCKET, SOCKET_NEW,
-    parse_serial, remove_at,
+    CONTROL, FileError, LEASES, LOCK, POOL, POOL_PATH, RINGS, SOCKET, SOCKET_NEW, parse_serial,
+    remove_at,
 };
 use super::lock::{LockError, SegmentLock};
 use super::path::SegmentPath;
 use super::pool_file::{HeaderFound, PoolFile, PoolFileError, SegmentId};
-use super::status::{Contents, Foreign, read_at, word};
-use crate::format::SegmentHeader;
-use onecopy_shm::Access;
+use super::status::{Contents, Foreign};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::ffi::OsString;
-use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -107,12 +104,12 @@ impl SegmentDir {
     fn remove_pool_elsewhere(&self) -> Result<Destroyed, DestroyError> {
         let mut destroyed = Destroyed::default();
         // Cut off by a crash while it was written: it names nothing that was made.
-        let path = match self.pool_elsewhere() {
-            Ok(Some(path)) => path,
+        let (path, id) = match self.read_pool_path() {
+            Ok(Some(named)) => named,
             Ok(None) | Err(PoolFileError::BadPoolPath { .. }) => return Ok(destroyed),
             Err(error) => return Err(error.into()),
         };
-        let own = self.own_pool(&path)?;
+        let own = self.own_pool(&path, id)?;
         let gone = matches!(
             rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::SYMLINK_NOFOLLOW),
             Err(Errno::NOENT)
@@ -128,31 +125,16 @@ impl SegmentDir {
         Ok(destroyed)
     }
 
-    /// The pool elsewhere if it names this segment, or if it names none because this segment was
-    /// never finished (it may have been made only after `pool.path` named it).
-    fn own_pool(&self, path: &Path) -> Result<Option<PoolFile>, DestroyError> {
+    /// The pool elsewhere if it names the segment it was made for, or if it names none because this
+    /// segment was never finished.
+    fn own_pool(&self, path: &Path, id: SegmentId) -> Result<Option<PoolFile>, DestroyError> {
         let unfinished = self.contents()? == Contents::Unfinished;
-        let id = self.segment_id()?;
         let Ok(pool) = PoolFile::open_at(path) else { return Ok(None) };
         let is_ours = match pool.read_header()? {
-            HeaderFound::Segment(found) => id == Some(found),
+            HeaderFound::Segment(found) => found == id,
             HeaderFound::Other(first_word) => unfinished && first_word == 0,
         };
         Ok(is_ours.then_some(pool))
-    }
-
-    /// The id in `control`; `None` where there is no control, or one that was never finished.
-    fn segment_id(&self) -> Result<Option<SegmentId>, DestroyError> {
-        let file = match self.open_file(AreaFile::Control, Access::ReadOnly) {
-            Err(FileError::NotFound { .. }) => return Ok(None),
-            opened => opened?,
-        };
-        let mut bytes = [0_u8; size_of::<SegmentHeader>()];
-        let path = self.path_of(CONTROL);
-        read_at(&file, &mut bytes).map_err(SystemError::on("read", &path))?;
-        let low = u128::from(word(&bytes, offset_of!(SegmentHeader, segment_id_low)));
-        let high = u128::from(word(&bytes, offset_of!(SegmentHeader, segment_id_high)));
-        Ok(Some(high << 64 | low).filter(|&id| id != 0))
     }
 
     fn remove_below(&self, directory: &'static str) -> Result<u64, DestroyError> {

@@ -69,24 +69,37 @@ impl SegmentLock {
     /// Takes the lock or says who has it.
     // r[impl segment.lock]
     pub fn try_lock(directory: &SegmentDir) -> Result<SegmentLock, LockError> {
-        let path = directory.path_of(LOCK);
         for _ in 0..TRIES_MAX {
             let file = open_lock(directory)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::INTR) => continue,
-                Err(Errno::WOULDBLOCK) => {
-                    let path = directory.path().as_path().to_owned();
-                    return Err(LockError::AlreadyHeld { path, pid: read_hint(&file) });
-                }
-                Err(source) => return Err(SystemError::on("lock", &path)(source).into()),
-            }
-            if is_current(directory, &file)? {
-                write_hint(&file);
-                return Ok(SegmentLock { file, holder: rustix::process::getpid() });
+            if let Some(lock) = Self::try_lock_file(directory, file)? {
+                return Ok(lock);
             }
         }
-        Err(LockError::Replaced { path, tries: TRIES_MAX })
+        Err(LockError::Replaced { path: directory.path_of(LOCK), tries: TRIES_MAX })
+    }
+
+    /// Takes the lock on an opened file; `None` if that is no longer the one of the name, or a
+    /// signal came between.
+    fn try_lock_file(
+        directory: &SegmentDir,
+        file: OwnedFd,
+    ) -> Result<Option<SegmentLock>, LockError> {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::INTR) => return Ok(None),
+            Err(Errno::WOULDBLOCK) => {
+                let path = directory.path().as_path().to_owned();
+                return Err(LockError::AlreadyHeld { path, pid: read_hint(&file) });
+            }
+            Err(source) => {
+                return Err(SystemError::on("lock", &directory.path_of(LOCK))(source).into());
+            }
+        }
+        if !is_current(directory, &file)? {
+            return Ok(None);
+        }
+        write_hint(&file);
+        Ok(Some(SegmentLock { file, holder: rustix::process::getpid() }))
     }
 
     /// Takes the lock, waiting for its holder until the deadline: a host that was killed keeps it

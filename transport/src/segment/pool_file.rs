@@ -29,6 +29,8 @@ const ID_LOW: usize = offset_of!(PoolHeader, segment_id_low);
 const ID_HIGH: usize = offset_of!(PoolHeader, segment_id_high);
 /// Longest path that the system takes, in bytes.
 const PATH_BYTES_MAX: usize = 4096;
+/// An id in `pool.path`: hexadecimal digits and a line feed.
+const ID_LINE_BYTES: usize = 33;
 
 /// Why a pool cannot be made or opened.
 #[derive(Debug, Error)]
@@ -69,8 +71,8 @@ pub enum PoolFileError {
         /// Its size in bytes.
         size_bytes: u64,
     },
-    /// `pool.path` does not hold an absolute path and a line feed.
-    #[error("{path} holds {length} bytes that are no absolute path")]
+    /// `pool.path` does not hold an absolute path and the id of a segment, a line each.
+    #[error("{path} holds {length} bytes that are no absolute path and id, a line each")]
     BadPoolPath {
         /// The file.
         path: PathBuf,
@@ -122,13 +124,17 @@ pub struct PoolFile {
 }
 
 impl SegmentDir {
-    /// Makes the pool's file, of size 0: `pool` in the directory, or the file (or devdax device)
-    /// `elsewhere`, which `pool.path` then names.
+    /// Makes the pool's file for the segment `id`, of size 0: `pool` in the directory, or the file
+    /// (or devdax device) `elsewhere`, which `pool.path` then names.
     ///
     /// A file that exists elsewhere is taken only if it is empty, a device whatever it holds unless
     /// it names a segment. Once it has room, it is given its header by [`PoolFile::write_header`].
     // r[impl segment.pool-place]
-    pub fn create_pool(&self, elsewhere: Option<&Path>) -> Result<PoolFile, PoolFileError> {
+    pub fn create_pool(
+        &self,
+        elsewhere: Option<&Path>,
+        id: SegmentId,
+    ) -> Result<PoolFile, PoolFileError> {
         let Some(elsewhere) = elsewhere else {
             let path = self.path_of(POOL);
             let file = self.create_file(AreaFile::Pool)?;
@@ -136,8 +142,9 @@ impl SegmentDir {
             return Ok(PoolFile { file, backing, path });
         };
         let path = absolute(elsewhere)?;
-        // Written down first: whatever dies after this, the file is known to be this segment's.
-        self.write_pool_path(&path)?;
+        // Written down first: whatever dies after this, a file there that bears the id is ours, and
+        // one that was never given a header may be.
+        self.write_pool_path(&path, id)?;
         let made = create_elsewhere(&path);
         if made.is_err() {
             // Nothing was made: do not name a file that is not ours.
@@ -169,27 +176,43 @@ impl SegmentDir {
 
     /// Where else the pool is, from `pool.path`; `None` where there is no such file.
     pub fn pool_elsewhere(&self) -> Result<Option<PathBuf>, PoolFileError> {
+        Ok(self.read_pool_path()?.map(|(path, _)| path))
+    }
+
+    /// Where else the pool is, and the id it was made for.
+    pub(crate) fn read_pool_path(&self) -> Result<Option<(PathBuf, SegmentId)>, PoolFileError> {
         let name = self.path_of(POOL_PATH);
         let file = match open_at(self.as_fd(), POOL_PATH, Access::ReadOnly, &name) {
             Err(FileError::NotFound { .. }) => return Ok(None),
             opened => opened?,
         };
-        let mut bytes = vec![0_u8; PATH_BYTES_MAX + 1];
+        let mut bytes = vec![0_u8; PATH_BYTES_MAX + ID_LINE_BYTES + 1];
         let length = read_at(&file, &mut bytes).map_err(SystemError::on("read", &name))?;
         bytes.truncate(length);
-        let path = bytes.strip_suffix(b"\n").filter(|path| path.starts_with(b"/"));
-        let path = path.ok_or(PoolFileError::BadPoolPath { path: name, length })?;
-        Ok(Some(PathBuf::from(OsString::from_vec(path.to_vec()))))
+        let parsed = parse_pool_path(&bytes);
+        parsed.map(Some).ok_or(PoolFileError::BadPoolPath { path: name, length })
     }
 
-    fn write_pool_path(&self, path: &Path) -> Result<(), PoolFileError> {
+    fn write_pool_path(&self, path: &Path, id: SegmentId) -> Result<(), PoolFileError> {
         let name = self.path_of(POOL_PATH);
         let file = create_at(self.as_fd(), POOL_PATH, &name)?;
         let mut bytes = path.as_os_str().as_bytes().to_vec();
-        bytes.push(b'\n');
-        write_all(file.as_fd(), &bytes).map_err(SystemError::on("write", &name))?;
+        bytes.extend_from_slice(format!("\n{id:032x}\n").as_bytes());
+        write_at(file.as_fd(), &bytes, 0).map_err(SystemError::on("write", &name))?;
         Ok(())
     }
+}
+
+/// A path and an id, a line each; nothing less, since a crash may have cut it off.
+fn parse_pool_path(bytes: &[u8]) -> Option<(PathBuf, SegmentId)> {
+    let (path, id) = bytes.split_at_checked(bytes.len().checked_sub(ID_LINE_BYTES)?)?;
+    let id = std::str::from_utf8(id.strip_suffix(b"\n")?).ok()?;
+    let path = path.strip_suffix(b"\n").filter(|path| path.starts_with(b"/"))?;
+    if path.contains(&b'\n') || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let id = SegmentId::from_str_radix(id, 16).ok()?;
+    Some((PathBuf::from(OsString::from_vec(path.to_vec())), id))
 }
 
 /// What the first words of a pool say.
@@ -332,10 +355,6 @@ fn open_elsewhere(path: &Path) -> Result<OwnedFd, PoolFileError> {
         check_file(&opened, path)?;
     }
     Ok(file)
-}
-
-fn write_all(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
-    write_at(file, bytes, 0)
 }
 
 fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> Result<(), Errno> {

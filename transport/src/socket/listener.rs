@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 /// Connections that wait to be accepted; the kernel may allow fewer.
@@ -48,8 +49,9 @@ pub enum BindError {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// No descriptor is left, in this process or on this machine: the guest still waits.
-    #[error("no file descriptor is left for a guest that wants to attach (ulimit -n): {source}")]
+    /// No descriptor is left, in this process or on this machine. The guest was turned away: if it
+    /// were left waiting, the socket would stay readable and the host never sleep.
+    #[error("a guest was turned away, no file descriptor is left for it (ulimit -n): {source}")]
     NoDescriptor {
         /// What the system said.
         source: Errno,
@@ -66,6 +68,8 @@ pub struct AttachListener {
     socket: OwnedFd,
     directory: OwnedFd,
     inode: u64,
+    /// Given up for a moment to turn a guest away when no descriptor is left.
+    spare: Mutex<Option<OwnedFd>>,
     maker: rustix::process::Pid,
 }
 
@@ -97,13 +101,12 @@ impl AttachListener {
             .map_err(SystemError::on("look at", &new))?;
         rustix::fs::renameat(directory, SOCKET_NEW, directory, SOCKET)
             .map_err(SystemError::on("rename", &new))?;
-        let own = directory.as_fd().try_clone_to_owned();
-        let directory = own.map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            SystemError::on("keep open", directory.path().as_path())(errno)
-        })?;
+        let keep = || rustix::io::fcntl_dupfd_cloexec(directory, 0);
+        let refused = SystemError::on("keep open", directory.path().as_path());
+        let spare = Mutex::new(Some(keep().map_err(&refused)?));
+        let directory = keep().map_err(&refused)?;
         let maker = rustix::process::getpid();
-        Ok(AttachListener { socket, directory, inode: stat.st_ino, maker })
+        Ok(AttachListener { socket, directory, inode: stat.st_ino, spare, maker })
     }
 
     /// The next guest that wants to attach, if there is one.
@@ -114,12 +117,26 @@ impl AttachListener {
                 // A guest that went away while it waited is not ours to report.
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(None),
-                Err(source @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                Err(source @ (Errno::MFILE | Errno::NFILE)) => {
+                    self.turn_away();
                     return Err(AcceptError::NoDescriptor { source });
                 }
                 Err(source) => return Err(SocketError::on("accept a guest")(source).into()),
             }
         }
+    }
+}
+
+impl AttachListener {
+    /// Accepts a guest with the spare descriptor and closes it at once.
+    // r[impl socket.no-descriptor-left]
+    fn turn_away(&self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(spare.take());
+        // Another thread may take the descriptor first: then the guest waits for the next try.
+        let turned_away = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC);
+        drop(turned_away);
+        *spare = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0).ok();
     }
 }
 

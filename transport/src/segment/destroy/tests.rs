@@ -1,6 +1,9 @@
 use super::*;
-use crate::format::{CONTROL_MAGIC, FORMAT_VERSION};
-use crate::segment::tests::{Scratch, listing};
+use crate::format::{CONTROL_MAGIC, FORMAT_VERSION, SegmentHeader};
+use crate::segment::AreaFile;
+use crate::segment::tests::{
+    Scratch, assert_success, can_unshare, child_task, listing, mode, run_alone,
+};
 use crate::socket::{AttachListener, SocketMode};
 
 const ID: SegmentId = 0x77 << 64 | 0x11;
@@ -10,12 +13,10 @@ fn dead_segment(scratch: &Scratch, elsewhere: Option<&Path>) {
     let (directory, lock) = scratch.locked();
     let control = directory.create_file(AreaFile::Control).unwrap();
     let mut bytes = [0_u8; size_of::<SegmentHeader>()];
-    bytes[offset_of!(SegmentHeader, segment_id_low)] = 0x11;
-    bytes[offset_of!(SegmentHeader, segment_id_high)] = 0x77;
     bytes[..8].copy_from_slice(&CONTROL_MAGIC.to_le_bytes());
     bytes[8..16].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
     rustix::io::pwrite(&control, &bytes, 0).unwrap();
-    let pool = directory.create_pool(elsewhere).unwrap();
+    let pool = directory.create_pool(elsewhere, ID).unwrap();
     pool.backing.reserve(&pool.file, 0, 1 << 20).unwrap();
     pool.write_header(ID).unwrap();
     drop(directory.create_file(AreaFile::Rings(1)).unwrap());
@@ -147,22 +148,61 @@ fn a_pool_elsewhere_goes_if_it_names_the_segment() {
     assert_eq!(destroy(&scratch.path).unwrap().pool_left, None, "it is gone already");
 }
 
+// r[verify segment.path]
+// r[verify segment.shared]
+// r[verify segment.destroy]
+#[test]
+fn the_directory_of_the_default_segments_goes_with_the_last_of_them() {
+    const TEST: &str = "segment::destroy::tests::\
+                        the_directory_of_the_default_segments_goes_with_the_last_of_them";
+    if child_task().is_none() {
+        if can_unshare(&["-m"]) {
+            let mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\"";
+            let before = ["unshare", "-m", "sh", "-c", mount, "sh"];
+            assert_success(&run_alone(TEST, "own /dev/shm", &before));
+        }
+        return;
+    }
+    let shared_memory = Path::new("/dev/shm");
+    let path = SegmentPath::default_for_user();
+    let other = SegmentPath::new(path.as_path().with_file_name("other")).unwrap();
+    let parent = path.as_path().parent().unwrap();
+    let directory = SegmentDir::create_or_open(&path).unwrap();
+    assert_eq!((mode(parent), mode(path.as_path())), (0o700, 0o700));
+    directory.allow_other_users().unwrap();
+    assert_eq!((mode(parent), mode(path.as_path())), (0o711, 0o711));
+    SegmentDir::create_or_open(&other).unwrap();
+    destroy(&path).unwrap();
+    assert_eq!(listing(parent), ["other"]);
+    destroy(&other).unwrap();
+    assert!(listing(shared_memory).is_empty());
+}
+
 // r[verify segment.unfinished]
 #[test]
 fn what_a_host_left_that_died_while_making_it_is_cleared_away() {
-    let scratch = Scratch::on_tmpfs();
-    let elsewhere = scratch.above.path().join("pool elsewhere");
-    let (directory, lock) = scratch.locked();
-    assert_eq!(directory.remove_unfinished(&lock).unwrap().files, 0);
-    drop(directory.create_file(AreaFile::Control).unwrap());
-    let pool = directory.create_pool(Some(&elsewhere)).unwrap();
-    pool.backing.reserve(&pool.file, 0, 8192).unwrap();
-    assert_eq!(directory.contents().unwrap(), Contents::Unfinished);
-    let removed = directory.remove_unfinished(&lock).unwrap();
-    assert_eq!(removed, Destroyed { files: 3, pool_left: None });
-    assert_eq!(directory.contents().unwrap(), Contents::Empty);
-    assert!(!elsewhere.exists());
-    drop(directory.create_file(AreaFile::Control).unwrap());
+    // Dead before the pool had room, before it had its header, and before control had its magic.
+    for step in 0..3 {
+        let scratch = Scratch::on_tmpfs();
+        let elsewhere = scratch.above.path().join("pool elsewhere");
+        let (directory, lock) = scratch.locked();
+        assert_eq!(directory.remove_unfinished(&lock).unwrap().files, 0);
+        let pool = directory.create_pool(Some(&elsewhere), ID).unwrap();
+        if step > 0 {
+            pool.backing.reserve(&pool.file, 0, 8192).unwrap();
+        }
+        if step > 1 {
+            pool.write_header(ID).unwrap();
+            drop(directory.create_file(AreaFile::Control).unwrap());
+        }
+        assert_eq!(directory.contents().unwrap(), Contents::Unfinished);
+        let removed = directory.remove_unfinished(&lock).unwrap();
+        let files = if step > 1 { 3 } else { 2 };
+        assert_eq!(removed, Destroyed { files, pool_left: None });
+        assert_eq!(directory.contents().unwrap(), Contents::Empty);
+        assert!(!elsewhere.exists());
+        directory.create_pool(Some(&elsewhere), ID).unwrap();
+    }
 }
 
 // r[verify segment.unfinished]
@@ -174,7 +214,8 @@ fn a_file_that_an_unfinished_segment_only_names_stays() {
     crate::segment::tests::set_mode(&elsewhere, 0o600);
     let (directory, lock) = scratch.locked();
     // As left by a crash between the name and the file.
-    std::fs::write(scratch.file(POOL_PATH), format!("{}\n", elsewhere.display())).unwrap();
+    std::fs::write(scratch.file(POOL_PATH), format!("{}\n{ID:032x}\n", elsewhere.display()))
+        .unwrap();
     crate::segment::tests::set_mode(&scratch.file(POOL_PATH), 0o600);
     let removed = directory.remove_unfinished(&lock).unwrap();
     assert_eq!(removed, Destroyed { files: 1, pool_left: Some(elsewhere.clone()) });

@@ -36,6 +36,13 @@ fn a_lock_whose_file_was_replaced_is_taken_again() {
     let other = SegmentLock::try_lock(&directory).unwrap();
     assert!(is_current(&directory, &other.file).unwrap());
     assert!(!is_current(&directory, &lock.file).unwrap(), "another file of the same name");
+    // Opened before the name went, locked after its holder let go.
+    let stale = open_lock(&directory).unwrap();
+    std::fs::remove_file(scratch.file(LOCK)).unwrap();
+    drop(other);
+    assert!(SegmentLock::try_lock_file(&directory, stale).unwrap().is_none());
+    let other = SegmentLock::try_lock(&directory).unwrap();
+    assert!(is_current(&directory, &other.file).unwrap());
     drop(lock);
     SegmentLock::try_lock(&directory).unwrap_err();
 }

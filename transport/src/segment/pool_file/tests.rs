@@ -5,7 +5,7 @@ const ID: SegmentId = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 
 fn make(scratch: &Scratch, elsewhere: Option<&Path>, id: SegmentId) -> SegmentDir {
     let (directory, _lock) = scratch.locked();
-    let pool = directory.create_pool(elsewhere).unwrap();
+    let pool = directory.create_pool(elsewhere, id).unwrap();
     pool.backing.reserve(&pool.file, 0, 4096).unwrap();
     pool.write_header(id).unwrap();
     directory
@@ -70,7 +70,7 @@ fn a_pool_elsewhere_is_found_again() {
     assert_eq!(listing(scratch.path.as_path()), ["lock", "pool.path"]);
     assert_eq!(std::fs::read(scratch.file("pool.path")).unwrap(), {
         let mut line = elsewhere.as_os_str().as_bytes().to_vec();
-        line.push(b'\n');
+        line.extend_from_slice(b"\n0123456789abcdef0011223344556677\n");
         line
     });
     assert_eq!(crate::segment::tests::mode(&elsewhere), 0o600);
@@ -92,23 +92,23 @@ fn a_file_that_holds_anything_is_not_taken_as_a_new_pool() {
     let elsewhere = scratch.above.path().join("photos.tar");
     std::fs::write(&elsewhere, b"precious").unwrap();
     set_mode(&elsewhere, 0o600);
-    let refused = directory.create_pool(Some(&elsewhere)).unwrap_err();
+    let refused = directory.create_pool(Some(&elsewhere), ID).unwrap_err();
     assert!(matches!(refused, PoolFileError::InUse { size_bytes: 8, .. }), "{refused}");
     assert_eq!(std::fs::read(&elsewhere).unwrap(), b"precious");
     assert_eq!(listing(scratch.path.as_path()), ["lock"], "it is not named as ours");
 
     let link = scratch.above.path().join("link");
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-    let refused = directory.create_pool(Some(&link)).unwrap_err();
+    let refused = directory.create_pool(Some(&link), ID).unwrap_err();
     let PoolFileError::File(FileError::NotAFile { found, .. }) = refused else { panic!() };
     assert_eq!(found, FileKind::Symlink);
-    let refused = directory.create_pool(Some(Path::new("/dev/zero"))).unwrap_err();
+    let refused = directory.create_pool(Some(Path::new("/dev/zero")), ID).unwrap_err();
     assert!(matches!(refused, PoolFileError::Backing(_)), "{refused}");
-    let refused = directory.create_pool(Some(Path::new("a\nb"))).unwrap_err();
+    let refused = directory.create_pool(Some(Path::new("a\nb")), ID).unwrap_err();
     assert!(matches!(refused, PoolFileError::BadPath { .. }), "{refused}");
 
     std::fs::write(&elsewhere, b"").unwrap();
-    directory.create_pool(Some(&elsewhere)).unwrap();
+    directory.create_pool(Some(&elsewhere), ID).unwrap();
 }
 
 // r[verify segment.pool-place]
@@ -116,8 +116,16 @@ fn a_file_that_holds_anything_is_not_taken_as_a_new_pool() {
 fn a_torn_or_strange_pool_path_is_refused() {
     let scratch = Scratch::on_tmpfs();
     let (directory, _lock) = scratch.locked();
-    let long = [b"/".as_slice(), &[b'a'; 5000], b"\n"].concat();
-    for content in [&b""[..], b"\n", b"/dev/shm/po", b"relative\n", &long] {
+    let good = format!("/some/where\n{ID:032x}\n").into_bytes();
+    assert_eq!(parse_pool_path(&good), Some((PathBuf::from("/some/where"), ID)));
+    for length in 0..good.len() {
+        assert_eq!(parse_pool_path(&good[..length]), None, "cut off at {length}");
+    }
+    let long = [b"/".as_slice(), &[b'a'; 5000], &good].concat();
+    let relative = &good[1..];
+    let sign = format!("/some/where\n+{:031x}\n", 7).into_bytes();
+    let lines = format!("/some\nwhere\n{ID:032x}\n").into_bytes();
+    for content in [&b""[..], b"\n", &good[..15], relative, &sign, &lines, &long] {
         std::fs::write(scratch.file("pool.path"), content).unwrap();
         set_mode(&scratch.file("pool.path"), 0o600);
         let refused = directory.open_pool(ID).unwrap_err();

@@ -1,6 +1,9 @@
 use super::*;
 use crate::segment::SegmentPath;
-use crate::segment::tests::{Scratch, as_other_user, listing, mode, set_mode};
+use crate::segment::tests::{
+    Scratch, as_other_user, assert_success, child_task, command_alone, listing, mode, run_alone,
+    set_mode,
+};
 use crate::socket::{ConnectError, Polled};
 use std::time::{Duration, Instant};
 
@@ -63,6 +66,7 @@ fn a_copy_in_another_process_removes_nothing() {
         socket: live.socket.try_clone().unwrap(),
         directory: live.directory.try_clone().unwrap(),
         inode: live.inode,
+        spare: Mutex::new(None),
         maker: rustix::process::Pid::INIT,
     };
     drop(copy);
@@ -71,35 +75,101 @@ fn a_copy_in_another_process_removes_nothing() {
 
 // r[verify socket.listener]
 #[test]
-fn guests_that_come_while_a_host_is_replaced_never_meet_a_dead_socket() {
+fn guests_that_come_while_a_host_is_replaced_find_somebody_who_listens() {
     let scratch = Scratch::new();
     let (directory, lock) = scratch.locked();
-    let mut live = AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let bind = || AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
+    // The former ones stay open, so that whatever name a guest found leads to a live one.
+    let mut listeners = vec![bind()];
+    let connected = std::sync::atomic::AtomicU32::new(0);
     let ordering = std::sync::atomic::Ordering::SeqCst;
     std::thread::scope(|scope| {
         let guest = scope.spawn(|| {
-            let mut connected = 0;
-            while !stop.load(ordering) {
-                match AttachSocket::connect(&scratch.path, soon()) {
-                    Ok(_) => connected += 1,
-                    // The former socket, closed between our finding it and our connecting.
-                    Err(ConnectError::NoHost { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
+            for _ in 0..300 {
+                drop(AttachSocket::connect(&scratch.path, soon()).unwrap());
+                connected.fetch_add(1, ordering);
             }
-            connected
         });
-        for _ in 0..200 {
-            // The new one is there before the former goes.
-            live = AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
-            assert!(scratch.file(SOCKET).exists());
-            while live.try_accept().unwrap().is_some() {}
+        while !guest.is_finished() {
+            if listeners.len() < 200 {
+                listeners.push(bind());
+            }
+            for listener in &listeners {
+                while listener.try_accept().unwrap().is_some() {}
+            }
         }
-        stop.store(true, ordering);
-        assert!(guest.join().unwrap() > 0);
+        guest.join().unwrap();
     });
-    drop(live);
+    assert_eq!(connected.load(ordering), 300);
+    assert!(listeners.len() > 1);
+}
+
+// r[verify socket.listener]
+// r[verify socket.credentials]
+#[test]
+fn what_was_sent_before_it_was_accepted_tells_its_sender() {
+    const TEST: &str =
+        "socket::listener::tests::what_was_sent_before_it_was_accepted_tells_its_sender";
+    if child_task().is_some() {
+        // As another program would, which asks for no credentials itself.
+        rustix::net::send(std::io::stdin(), b"early", rustix::net::SendFlags::empty()).unwrap();
+        return;
+    }
+    let scratch = Scratch::new();
+    let (directory, lock) = scratch.locked();
+    let listener = AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
+    let guest = new_socket().unwrap();
+    let address = address(directory.as_fd(), SOCKET, &scratch.file(SOCKET)).unwrap();
+    rustix::net::connect(&guest, &address).unwrap();
+    let mut child = command_alone(TEST, "send", &[])
+        .stdin(std::process::Stdio::from(guest))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let host = listener.try_accept().unwrap().unwrap();
+    let received = host.receive(&mut [0; 8], 0, soon()).unwrap();
+    assert_eq!(received.credentials.pid, Some(child.id()));
+    assert_eq!(host.peer_credentials().unwrap().pid, Some(std::process::id()));
+}
+
+// r[verify socket.no-descriptor-left]
+#[test]
+fn without_a_descriptor_left_guests_are_turned_away_one_by_one() {
+    const TEST: &str =
+        "socket::listener::tests::without_a_descriptor_left_guests_are_turned_away_one_by_one";
+    if child_task().is_none() {
+        return assert_success(&run_alone(TEST, "limit", &[]));
+    }
+    let scratch = Scratch::new();
+    let (directory, lock) = scratch.locked();
+    let listener = AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
+    let connect = || AttachSocket::connect(&scratch.path, soon()).unwrap();
+    let guests = [connect(), connect()];
+    let resource = rustix::process::Resource::Nofile;
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    let allow = |count| {
+        let limit = rustix::process::Rlimit { current: Some(count), maximum };
+        rustix::process::setrlimit(resource, limit).unwrap();
+    };
+    // Not one more than are open now.
+    let mut filling: Vec<OwnedFd> = Vec::new();
+    allow(64);
+    while let Ok(file) = rustix::io::fcntl_dupfd_cloexec(&directory, 0) {
+        filling.push(file);
+    }
+    for guest in &guests {
+        let refused = listener.try_accept().unwrap_err();
+        assert_eq!(refused, AcceptError::NoDescriptor { source: Errno::MFILE });
+        assert_eq!(guest.poll(soon()).unwrap(), Polled::Closed);
+    }
+    assert!(listener.try_accept().unwrap_err().to_string().contains("ulimit -n"));
+    drop(filling);
+    assert!(listener.try_accept().unwrap().is_none(), "nobody waits any more");
+    let guest = connect();
+    let host = listener.try_accept().unwrap().unwrap();
+    guest.send_byte(1).unwrap();
+    assert_eq!(host.poll(soon()).unwrap(), Polled::Readable);
 }
 
 // r[verify socket.long-path]

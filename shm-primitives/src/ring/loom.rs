@@ -175,6 +175,31 @@ fn a_dropped_grant_shows_nothing() {
 }
 
 #[test]
+fn a_shorter_commit_is_followed_by_a_zero_of_its_own() {
+    model(4, || {
+        let (mut producer, mut consumer) = ring();
+        let never = Counter::default();
+        // Once around, so that every word holds something.
+        for (id, length) in [8, 8, 8, 8].into_iter().enumerate() {
+            commit(&mut producer, id as u32, length, &never);
+            assert!(read(&mut consumer, id as u32, length));
+        }
+        assert!(consumer.try_read().unwrap().is_none());
+        let writer = thread::spawn(move || {
+            let mut grant = producer.try_grant(8).unwrap();
+            grant.bytes_mut().copy_from_slice(&payload_word(666));
+            grant.commit(0, 1, 7, 4).unwrap();
+        });
+        while !read(&mut consumer, 4, 0) {
+            thread::yield_now();
+        }
+        assert!(consumer.try_read().unwrap().is_none());
+        writer.join().unwrap();
+        assert!(consumer.try_read().unwrap().is_none());
+    });
+}
+
+#[test]
 fn what_is_ready_can_be_read() {
     let full = Counter::default();
     let count = full.clone();

@@ -117,6 +117,26 @@ fn frames_are_never_split() {
     }
 }
 
+#[test]
+fn an_empty_frame_takes_the_last_word_of_the_data() {
+    let (mut producer, mut consumer, region) = ring(256);
+    for id in 0..4 {
+        commit(&mut producer, &[0; 48], id).unwrap();
+        take(&mut consumer).unwrap();
+    }
+    commit(&mut producer, &[0; 16], 4).unwrap();
+    commit(&mut producer, &[], 5).unwrap();
+    assert_eq!(region.word(DATA_OFFSET + 248).unwrap().load(Ordering::Relaxed), 5 << 40 | 1 << 24);
+    take(&mut consumer).unwrap();
+    let frame = consumer.try_read().unwrap().unwrap();
+    assert!(frame.bytes().is_empty());
+    assert_eq!(frame.word(0), None);
+    frame.release();
+    commit(&mut producer, &[6; 8], 6).unwrap();
+    assert_eq!(take(&mut consumer).unwrap(), (6, vec![6; 8]));
+    assert!(take(&mut consumer).is_none());
+}
+
 // r[verify ring.following_zero]
 #[test]
 fn old_bytes_are_never_met_where_a_header_belongs() {

@@ -304,12 +304,6 @@ pub enum RequestError {
         /// First byte that is wrong.
         offset: u64,
     },
-    /// The guest is under suspicion and gets no new work until its heartbeat is back.
-    #[error("the host suspects this guest: its heartbeat has not changed for {silent_ms} ms")]
-    Suspect {
-        /// Milliseconds since the heartbeat last changed.
-        silent_ms: u64,
-    },
 }
 
 impl RequestError {
@@ -336,7 +330,6 @@ impl RequestError {
             RequestError::Malformed { kind, length_bytes, offset } => {
                 (7, [kind, length_bytes, offset, 0])
             }
-            RequestError::Suspect { silent_ms } => (8, [silent_ms, 0, 0, 0]),
         };
         ErrorWords { code: code.into(), numbers: numbers.map(le::U64::new) }
     }
@@ -357,7 +350,6 @@ impl RequestError {
             5 => RequestError::BadSlot { slot: a, generation: b, length_bytes: c },
             6 => RequestError::UnknownKind { kind: a },
             7 => RequestError::Malformed { kind: a, length_bytes: b, offset: c },
-            8 => RequestError::Suspect { silent_ms: a },
             _ => return None,
         })
     }

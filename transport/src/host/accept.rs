@@ -56,10 +56,12 @@ struct Entry {
 }
 
 impl<S: Service> Host<S> {
-    /// Takes new connections off the listener.
+    /// Takes new connections off the listener. Those beyond what may be greeted at once are closed:
+    /// left where they are they would keep the loop awake.
     pub(super) fn accept(&mut self) {
-        while self.greetings.len() < HELLOS_MAX {
+        for _ in 0..HELLOS_MAX {
             match self.listener.try_accept() {
+                Ok(Some(_)) if self.greetings.len() >= HELLOS_MAX => {}
                 Ok(Some(socket)) => {
                     self.greet(socket, Some(Instant::now() + HELLO_TIME));
                 }

@@ -35,7 +35,6 @@ fn every_request_error_travels_whole() {
         RequestError::BadSlot { slot: 1, generation: 2, length_bytes: 3 },
         RequestError::UnknownKind { kind: 200 },
         RequestError::Malformed { kind: 1, length_bytes: 2, offset: 3 },
-        RequestError::Suspect { silent_ms: 5 },
     ];
     for error in errors {
         assert_eq!(RequestError::decode(&error.encode()), Some(error));

@@ -156,7 +156,8 @@ impl ControlReader {
         self.host_asleep.clone()
     }
 
-    /// The word of a peer row that says whether its leases protect, or `None` beyond the table.
+    /// The word of a peer row that holds the serial of the attach whose leases protect, or `None`
+    /// beyond the table.
     pub fn attached(&self, row: u64) -> Option<ReadWord> {
         let offset = self.places.peer_offset(row)? + offset_of!(PeerRow, attached) as u64;
         self.peers.read_word(offset).ok()
@@ -257,8 +258,11 @@ impl ControlReader {
             state,
             attached: match attached {
                 0 => false,
-                1 => true,
-                _ => return Err(corrupt("attached in peer row", attached, "0 or 1")),
+                _ if attached == u64::from(serial) => true,
+                _ => {
+                    let expected = "0 or the row's serial";
+                    return Err(corrupt("attached in peer row", attached, expected));
+                }
             },
             role: Role::decode(role).ok_or_else(|| corrupt("role in peer row", role, "1 or 2"))?,
             pid: small("pid in peer row", offset_of!(PeerRow, pid))?,

@@ -91,7 +91,9 @@ pub struct PeerRow {
     pub serial: u64,
     /// A [`PeerState`] value.
     pub state: u64,
-    /// 1 while leases of this peer protect what they name; 0 once it is cut off.
+    /// The serial again while leases of this peer protect what they name; 0 once it is cut off. It
+    /// names the attach, because a thread of an earlier attach may still hold this word when the row
+    /// has another peer.
     pub attached: u64,
     /// A [`Role`] value.
     pub role: u64,

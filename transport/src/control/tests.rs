@@ -173,7 +173,7 @@ fn a_peer_row_is_vacant_until_its_last_store() {
     control.set_peer(2, &peer());
     assert_eq!(control.peer(2), Ok(Some(peer())));
     assert_eq!(control.peer(1), Ok(None));
-    assert_eq!(control.attached(2).unwrap().load(Ordering::Relaxed), 1);
+    assert_eq!(control.attached(2).unwrap().load(Ordering::Relaxed), 9);
     assert!(control.attached(3).is_none());
     let filled = log.take();
     control.clear_peer(2);
@@ -207,7 +207,8 @@ fn a_peer_row_that_no_host_writes_is_corrupt() {
         (offset_of!(PeerRow, serial), 0),
         (offset_of!(PeerRow, serial), 1 << 32),
         (offset_of!(PeerRow, state), 4),
-        (offset_of!(PeerRow, attached), 2),
+        (offset_of!(PeerRow, attached), 1),
+        (offset_of!(PeerRow, attached), 10),
         (offset_of!(PeerRow, role), 0),
         (offset_of!(PeerRow, pid), u64::MAX),
         (offset_of!(PeerRow, uid), u64::MAX),

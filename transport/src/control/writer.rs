@@ -191,14 +191,14 @@ impl ControlWriter {
         for (offset, value) in fields {
             self.store(self.places().peer(row, offset), value, Ordering::Relaxed);
         }
-        self.set_attached(row, peer.attached);
+        self.set_attached(row, if peer.attached { peer.serial } else { 0 });
         self.set_peer_state(row, peer.state);
     }
 
     /// Makes a peer row vacant: the state first, so that the rest means nothing any more.
     pub fn clear_peer(&self, row: u64) {
         self.set_peer_state(row, PeerState::Vacant);
-        self.set_attached(row, false);
+        self.set_attached(row, 0);
         let serial = self.places().peer(row, offset_of!(PeerRow, serial));
         self.store(serial, 0, Ordering::Relaxed);
     }
@@ -210,12 +210,12 @@ impl ControlWriter {
         self.store(word, state.bits(), Ordering::Release);
     }
 
-    /// Stores whether the leases of a peer protect what they name. Whoever cuts a peer off fences
-    /// (SeqCst) after this, before it looks through the leases.
-    pub fn set_attached(&self, row: u64, attached: bool) {
+    /// Stores the serial of the attach whose leases protect what they name, or 0 for none. Whoever
+    /// cuts a peer off fences (SeqCst) after this, before it looks through the leases.
+    pub fn set_attached(&self, row: u64, serial: Serial) {
         let word = self.places().peer(row, offset_of!(PeerRow, attached));
         // edge: control.peer
-        self.store(word, attached.into(), Ordering::Release);
+        self.store(word, serial.into(), Ordering::Release);
     }
 
     /// Stores the entry of an extent that starts at `unit`; its slot size last.

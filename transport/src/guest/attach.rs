@@ -5,7 +5,7 @@ use super::desk::Desk;
 use super::error::Forked;
 use super::growth::Growth;
 use super::lease::Leases;
-use super::link::{Heartbeat, Link, LinkParts, LinkState};
+use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
 use super::parker::Parked;
 use super::pending::PendingTable;
@@ -196,11 +196,12 @@ fn attach_over(
     }
     let row = welcome.row.get();
     let no_row = AreaError::PeerRow { row, found: None, serial: welcome.serial.get() };
-    let attached = control.attached(row.into()).ok_or(no_row)?;
+    let word = control.attached(row.into()).ok_or(no_row)?;
+    let attached = Attached::new(word, welcome.serial.get());
     let rings = Rings::open(&descriptors, &welcome)?;
     let fittings =
         Fittings { control: &control, growth: &growth, options: &options, welcome: &welcome };
-    let (link, watcher) = fittings.link(rings, welcomed.socket, welcomed.doorbell)?;
+    let (link, watcher) = fittings.link(rings, attached, welcomed.socket, welcomed.doorbell)?;
     let pool = areas.pool_views()?;
     Ok(Guest {
         inner: Arc::new(Inner {
@@ -211,7 +212,6 @@ fn attach_over(
             options,
             segment_id,
             control,
-            attached,
             areas,
             pool,
             leases,
@@ -303,6 +303,7 @@ impl Fittings<'_> {
     fn link(
         &self,
         rings: Rings,
+        attached: Attached,
         socket: AttachSocket,
         doorbell: OwnedFd,
     ) -> Result<(Link, Option<Watcher>), AttachError> {
@@ -320,6 +321,7 @@ impl Fittings<'_> {
             socket,
             doorbell,
             control: self.control.clone(),
+            attached,
             heartbeat,
             polling: self.options.polling,
         });

@@ -16,6 +16,10 @@ pub enum LinkEnd {
     /// The host said goodbye.
     #[error("the host has left")]
     HostLeft,
+    /// The host ended the link and goes on without this guest: it broke the protocol, or somebody
+    /// had it cut off. What it holds is kept from others until this process ends.
+    #[error("the host has cut this guest off")]
+    CutOff,
     /// This guest said goodbye.
     #[error("this guest is detached")]
     Detached,

@@ -14,8 +14,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// What the host's word about this guest says while its leases protect what they name.
-const ATTACHED: u64 = 1;
 /// Leases whose clones are counted in one piece of memory.
 const COUNTS_PER_PART: usize = 1024;
 
@@ -155,8 +153,7 @@ impl Inner {
         if bits != SlotWord::published(slot.generation).bits() {
             return self.check_word(slot, bits).map(|()| None);
         }
-        // Relaxed: ordered by the lease's fence against the host's store and look.
-        if self.attached.load(Ordering::Relaxed) != ATTACHED {
+        if !self.link.attached.is_attached() {
             return Err(LeaseError::CutOff);
         }
         if self.closing.load(Ordering::Relaxed) {

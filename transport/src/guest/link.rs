@@ -8,11 +8,12 @@
 use super::desk::Desk;
 use super::error::{CallError, LinkEnd, LinkError};
 use super::magazine::{GIVE_BACK_MAX, GrantedSlot, Magazines};
+use crate::Serial;
 use crate::control::ControlReader;
 use crate::format::HostState;
 use crate::socket::AttachSocket;
 use crate::wire::{flag, kind};
-use onecopy_shm::{Consumer, GrantError, Producer, Sleeper, SpinBudget, Waker, Word};
+use onecopy_shm::{Consumer, GrantError, Producer, ReadWord, Sleeper, SpinBudget, Waker, Word};
 use rustix::fd::OwnedFd;
 use rustix::net::Shutdown;
 use std::hint::spin_loop;
@@ -53,6 +54,7 @@ pub(super) struct Link {
     /// What rings at the host: an eventfd of this guest.
     doorbell: OwnedFd,
     control: ControlReader,
+    pub(super) attached: Attached,
     /// The heartbeat word, where no watcher beats it.
     pub(super) heartbeat: Option<Heartbeat>,
     pub(super) polling: bool,
@@ -79,6 +81,28 @@ impl Heartbeat {
     }
 }
 
+/// The host's word about this attach, in its peer row.
+#[derive(Debug)]
+pub(super) struct Attached {
+    word: ReadWord,
+    serial: Serial,
+}
+
+impl Attached {
+    pub(super) fn new(word: ReadWord, serial: Serial) -> Attached {
+        Attached { word, serial }
+    }
+
+    /// Whether leases of this attach protect what they name. The row may be another peer's by now:
+    /// it names the attach.
+    #[inline]
+    pub(super) fn is_attached(&self) -> bool {
+        // Relaxed: a lease's fence orders it against the host's store and look; everybody else
+        // only wants to know why the link ended.
+        self.word.load(Ordering::Relaxed) == u64::from(self.serial)
+    }
+}
+
 /// What a link is made of.
 pub(super) struct LinkParts {
     pub(super) state: LinkState,
@@ -86,6 +110,7 @@ pub(super) struct LinkParts {
     pub(super) socket: Arc<AttachSocket>,
     pub(super) doorbell: OwnedFd,
     pub(super) control: ControlReader,
+    pub(super) attached: Attached,
     pub(super) heartbeat: Option<Heartbeat>,
     pub(super) polling: bool,
 }
@@ -109,7 +134,8 @@ impl Outgoing {
 
 impl Link {
     pub(super) fn new(parts: LinkParts) -> Link {
-        let LinkParts { state, closed, socket, doorbell, control, heartbeat, polling } = parts;
+        let LinkParts { state, closed, socket, doorbell, control, attached, heartbeat, polling } =
+            parts;
         Link {
             state: Mutex::new(state),
             contenders: AtomicU32::new(0),
@@ -117,6 +143,7 @@ impl Link {
             socket,
             doorbell,
             control,
+            attached,
             heartbeat,
             polling,
         }
@@ -191,7 +218,13 @@ impl Link {
     #[cold]
     fn how_it_ended(&self, state: &LinkState) -> LinkEnd {
         let left = matches!(self.control.host_state(), Ok(Some(HostState::Left)));
-        if state.desk.leaving || left { LinkEnd::HostLeft } else { LinkEnd::HostGone }
+        if state.desk.leaving || left {
+            LinkEnd::HostLeft
+        } else if self.attached.is_attached() {
+            LinkEnd::HostGone
+        } else {
+            LinkEnd::CutOff
+        }
     }
 
     /// Ends the link: everybody who waits is told, also the receiver, which sleeps on the socket.

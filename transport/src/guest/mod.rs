@@ -56,7 +56,7 @@ use areas::{Areas, PoolViews};
 use growth::Growth;
 use lease::Leases;
 use link::Link;
-use onecopy_shm::{Access, ForkGuard, ReadWord, Region};
+use onecopy_shm::{Access, ForkGuard, Region};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use watcher::Watcher;
@@ -83,8 +83,6 @@ struct Inner {
     inline_bytes_max: u32,
     segment_id: u128,
     control: ControlReader,
-    /// The host's word that leases of this attach protect.
-    attached: ReadWord,
     areas: Areas,
     pool: PoolViews,
     leases: Arc<Leases>,

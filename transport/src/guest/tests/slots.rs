@@ -287,7 +287,7 @@ fn a_guest_that_was_cut_off_leases_nothing() {
     let (guest, host) = attached();
     let slot = grants(&host, 7..=7)[0];
     host.areas.publish(slot, 200);
-    host.areas.control.set_attached(ROW.into(), false);
+    host.areas.control.set_attached(ROW.into(), 0);
     assert_eq!(guest.lease(slot).unwrap_err(), LeaseError::CutOff);
     assert_eq!(host.leased(), []);
 }

@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thiserror::Error;
 
+/// Looks at a peer row that makes no sense before it is called corrupt.
+const ROW_LOOKS: u32 = 64;
+
 /// Why a segment could not be looked at.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -187,7 +190,13 @@ fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> 
 
 fn peers(control: &ControlReader) -> Result<Vec<PeerFields>, Corrupt> {
     let rows = 0..control.geometry().peers_max;
-    rows.filter_map(|row| control.peer(row).transpose()).collect()
+    rows.filter_map(|row| settled_peer(control, row).transpose()).collect()
+}
+
+/// A row that a host may be changing at this moment is looked at again; what stays wrong is wrong.
+fn settled_peer(control: &ControlReader, row: u64) -> Result<Option<PeerFields>, Corrupt> {
+    let again = (0..ROW_LOOKS).map(|_| control.peer(row)).find(Result::is_ok);
+    again.unwrap_or_else(|| control.peer(row))
 }
 
 fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {

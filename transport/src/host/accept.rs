@@ -10,7 +10,7 @@ use super::poller::Ready;
 use crate::Serial;
 use crate::control::PeerFields;
 use crate::format::{PeerState, Role};
-use crate::process::{self, Pidfd};
+use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::{SystemError, reopen};
 use crate::service::Service;
 use crate::socket::{AttachSocket, ReceiveError, Received};
@@ -19,7 +19,7 @@ use onecopy_shm::{Access, SERIAL_MAX};
 use rustix::io::Errno;
 use std::error::Error;
 use std::mem::size_of;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -56,14 +56,15 @@ struct Entry {
 }
 
 impl<S: Service> Host<S> {
-    /// Takes new connections off the listener. Those beyond what may be greeted at once are closed:
-    /// left where they are they would keep the loop awake.
+    /// Takes new connections off the listener: left where they are they would keep the loop awake.
     pub(super) fn accept(&mut self) {
         for _ in 0..HELLOS_MAX {
             match self.listener.try_accept() {
-                Ok(Some(_)) if self.greetings.len() >= HELLOS_MAX => {}
                 Ok(Some(socket)) => {
-                    self.greet(socket, Some(Instant::now() + HELLO_TIME));
+                    self.make_room_to_greet();
+                    if let Err(error) = self.greet(socket, Some(Instant::now() + HELLO_TIME)) {
+                        tracing::warn!(%error, "a connection could not be watched");
+                    }
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -74,15 +75,29 @@ impl<S: Service> Host<S> {
         }
     }
 
+    /// Who connects and says nothing does not keep others out: the one who has been silent for
+    /// longest has to go.
+    // pending r[impl attach.silence]
+    fn make_room_to_greet(&mut self) {
+        let silent = |greeting: &&Greeting| greeting.deadline.is_some();
+        if self.greetings.iter().filter(silent).count() >= HELLOS_MAX
+            && let Some(oldest) = self.greetings.iter().find(silent).map(|found| found.number)
+        {
+            self.greetings.retain(|greeting| greeting.number != oldest);
+        }
+    }
+
     /// Waits for a hello on this socket without blocking.
-    pub(super) fn greet(&mut self, socket: AttachSocket, deadline: Option<Instant>) -> u32 {
+    pub(super) fn greet(
+        &mut self,
+        socket: AttachSocket,
+        deadline: Option<Instant>,
+    ) -> Result<u32, Errno> {
         self.greeting_last = self.greeting_last.wrapping_add(1);
         let number = self.greeting_last;
-        match self.poller.watch(&socket, Ready::Hello(number)) {
-            Ok(()) => self.greetings.push(Greeting { number, socket, deadline }),
-            Err(error) => tracing::warn!(%error, "a connection could not be watched"),
-        }
-        number
+        self.poller.watch(&socket, Ready::Hello(number))?;
+        self.greetings.push(Greeting { number, socket, deadline });
+        Ok(number)
     }
 
     /// A greeted socket can be read, or was closed.
@@ -96,7 +111,7 @@ impl<S: Service> Host<S> {
         if matches!(received, Ok(None)) {
             return;
         }
-        let socket = self.greetings.swap_remove(index).socket;
+        let socket = self.greetings.remove(index).socket;
         self.poller.forget(&socket);
         match received {
             Ok(Some(received)) => self.answer_hello(socket, &record, received),
@@ -138,15 +153,20 @@ impl<S: Service> Host<S> {
         let lease_serial = self.lease_serial(&accepted, serial);
         let row = self.free_row()?;
         let who = Who { serial, row, role: accepted.role, pid: accepted.pid, lease_serial };
+        let fields = peer_fields(&who, accepted.uid).map_err(|error| out_of(error.into()))?;
         let capacity = self.core.options.ring_capacity_bytes;
         let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
             .map_err(out_of)?;
-        self.core.control.set_peer(row.into(), &peer_fields(&who, accepted.uid));
+        self.core.control.set_peer(row.into(), &fields);
         self.core.leases.push((serial, files.scan.clone()));
         let Accepted { pidfd, doorbell, .. } = accepted;
         match self.hand_out(socket, &who, &pidfd, &doorbell, &files) {
             Ok(rings) => Ok(Entry { who, pidfd, doorbell, rings }),
             Err(error) => {
+                // The guest has the same open file descriptions, so closing ours is not enough.
+                self.poller.forget(&pidfd);
+                self.poller.forget(socket);
+                self.poller.forget(&doorbell);
                 self.core.leases.retain(|(known, _)| *known != serial);
                 self.core.control.clear_peer(row.into());
                 self.remove_files(&who);
@@ -170,11 +190,7 @@ impl<S: Service> Host<S> {
         self.poller.watch(socket, Ready::SocketClosed(who.serial))?;
         self.poller.watch(doorbell, Ready::Doorbell)?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let sent = socket.try_send(self.welcome(who, files).as_bytes(), &borrowed);
-        if sent.is_err() {
-            self.poller.forget(socket);
-        }
-        sent?;
+        socket.try_send(self.welcome(who, files).as_bytes(), &borrowed)?;
         Ok(rings)
     }
 
@@ -183,11 +199,7 @@ impl<S: Service> Host<S> {
         if self.leaving {
             return Err(Refusal::Leaving);
         }
-        let guests = self.peers.iter().filter(|peer| peer.link.is_some()).count() as u64;
-        let guests_max = u64::from(self.core.options.guests_max);
-        if guests >= guests_max {
-            return Err(Refusal::Full { guests, guests_max });
-        }
+        self.check_room()?;
         let credentials = received.credentials;
         let uid = credentials.uid;
         self.core.options.allowed.check(&credentials).map_err(|_| Refusal::NotAllowed {
@@ -198,6 +210,10 @@ impl<S: Service> Host<S> {
         let [pidfd, doorbell] =
             <[OwnedFd; HELLO_DESCRIPTORS]>::try_from(received.descriptors).map_err(|_| wrong)?;
         let pidfd = Pidfd::from_fd(pidfd).map_err(|_| wrong)?;
+        // Anything else that can be watched might answer a look with a wait.
+        if !is_eventfd(&doorbell) {
+            return Err(wrong);
+        }
         let named = pidfd.pid().ok().flatten();
         match credentials.pid {
             Some(pid) if named == Some(pid) => {
@@ -208,6 +224,18 @@ impl<S: Service> Host<S> {
                 sender: sender.unwrap_or(0).into(),
             }),
         }
+    }
+
+    /// Whether one more guest may come. A place that is reserved is as good as taken; whoever claims
+    /// one is not counted twice, because its greeting is over.
+    // pending r[impl attach.guests_max]
+    // pending r[impl attach.reserved_counts]
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        let linked = self.peers.iter().filter(|peer| peer.link.is_some()).count();
+        let reserved = self.greetings.iter().filter(|greeting| greeting.deadline.is_none()).count();
+        let guests = (linked + reserved) as u64;
+        let guests_max = u64::from(self.core.options.guests_max);
+        if guests < guests_max { Ok(()) } else { Err(Refusal::Full { guests, guests_max }) }
     }
 
     /// Every attach gets a serial that was never used before; the header knows it first.
@@ -287,19 +315,25 @@ impl<S: Service> Host<S> {
     }
 }
 
-fn peer_fields(who: &Who, uid: u32) -> PeerFields {
-    PeerFields {
+/// What a later host has to know. Without the start time it could not tell this process from
+/// another one of its id.
+fn peer_fields(who: &Who, uid: u32) -> Result<PeerFields, ProcessError> {
+    Ok(PeerFields {
         serial: who.serial,
         state: PeerState::Attached,
         attached: true,
         role: who.role,
         pid: who.pid,
-        // 0 is no process's: a guest that cannot be looked at is not taken for alive later on.
-        start_time_ticks: process::start_time_ticks(who.pid).unwrap_or(0),
-        boot_id: process::boot_id().unwrap_or(0),
+        start_time_ticks: process::start_time_ticks(who.pid)?,
+        boot_id: process::boot_id()?,
         uid,
         lease_serial: who.lease_serial,
-    }
+    })
+}
+
+fn is_eventfd(descriptor: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]")
 }
 
 /// What the host ran out of goes into its log; the guest learns the system's error number.

@@ -91,7 +91,7 @@ impl HostHandle {
     /// frees it.
     ///
     /// # Errors
-    /// [`HandleError`] when the host has ended, does not turn, or has no descriptors left.
+    /// [`HandleError`] when the host has ended, does not turn, has no place or no descriptors left.
     pub fn reserve(&self, deadline: Instant) -> Result<PeerReservation, HandleError> {
         let (number, socket) = self
             .ask(Command::Reserve, deadline)?
@@ -151,8 +151,9 @@ impl<S: Service> Host<S> {
     }
 
     fn reserve(&mut self) -> Result<(u32, OwnedFd), String> {
+        self.check_room().map_err(|refusal| refusal.to_string())?;
         let (ours, theirs) = AttachSocket::pair().map_err(|error| error.to_string())?;
-        let number = self.greet(ours, None);
+        let number = self.greet(ours, None).map_err(|error| error.to_string())?;
         Ok((number, theirs.into_fd()))
     }
 }

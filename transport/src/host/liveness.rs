@@ -10,6 +10,7 @@ use super::peer::{Ended, Peer, Who};
 use crate::format::PeerState;
 use crate::segment::AreaFile;
 use crate::service::{Service, ServiceContext};
+use onecopy_shm::FRAME_HEADER_BYTES;
 use std::time::Instant;
 
 /// Scratch for the answers that nobody waits for any more.
@@ -32,11 +33,11 @@ impl<S: Service> Host<S> {
     }
 
     /// Ends a peer's link, not its life: what it holds is quarantined until it is proven dead.
-    // pending r[impl peer.cut_off]
+    // r[impl peer.cut_off]
     pub(super) fn cut_off(&mut self, index: usize, reason: String) {
         let peer = &mut self.peers[index];
         tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest cut off");
-        self.core.control.set_attached(peer.who.row.into(), false);
+        self.core.control.set_attached(peer.who.row.into(), 0);
         if let Some(link) = peer.link.take() {
             self.poller.forget_link(&link);
         }
@@ -59,7 +60,7 @@ impl<S: Service> Host<S> {
     }
 
     /// A peer's socket was closed: no proof of anything, but it cannot be woken any more.
-    // pending r[impl peer.closed_socket]
+    // r[impl peer.closed_socket]
     pub(super) fn on_socket_closed(&mut self, serial: crate::Serial) {
         let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
             return;
@@ -77,7 +78,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
-    // pending r[impl peer.recover]
+    // r[impl peer.recover]
     fn recover(&mut self, index: usize, goodbye: bool) {
         let started = Instant::now();
         let mut peer = self.peers.swap_remove(index);
@@ -91,7 +92,7 @@ impl<S: Service> Host<S> {
         let slots = self.core.take_back_all(&who);
         let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
         self.core.service.peer_gone(who.serial, &mut context);
-        self.core.control.set_attached(who.row.into(), false);
+        self.core.control.set_attached(who.row.into(), 0);
         self.core.leases.retain(|(serial, _)| *serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.reclaim();
@@ -134,7 +135,7 @@ impl<S: Service> Host<S> {
 
     /// Looks at every heartbeat. Called once per tick of the host's own clock, so that a host that
     /// was stopped for a while counts one tick and suspects nobody.
-    // pending r[impl peer.suspect]
+    // r[impl peer.suspect]
     pub(super) fn check_heartbeats(&mut self) {
         let Host { peers, core, tick, .. } = self;
         let silent_ticks_max = u64::from(core.options.suspect_after_intervals);
@@ -162,7 +163,13 @@ impl<S: Service> Core<S> {
         let Peer { who, link, stock, .. } = peer;
         let Some(mut link) = link.take() else { return };
         let mut unread = vec![0; UNREAD_REPLY_BYTES];
+        // As much as the ring can hold and one that waits: whoever still has the ring mapped cannot
+        // keep this going.
+        let mut rest_bytes = 2 * u64::from(self.options.ring_capacity_bytes);
         while let Ok(Some(header)) = link.next_request() {
+            let taken_bytes = u64::from(header.length) + u64::from(FRAME_HEADER_BYTES);
+            let Some(left_bytes) = rest_bytes.checked_sub(taken_bytes) else { break };
+            rest_bytes = left_bytes;
             let bound =
                 self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
             unread.resize(unread.len().max(bound as usize), 0);

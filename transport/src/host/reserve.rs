@@ -5,6 +5,7 @@ use super::inherit::inherit_in;
 use crate::guest::ATTACH_FD_VARIABLE;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command as Process};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a reserved guest could not be spawned. The reservation is freed.
@@ -31,7 +32,8 @@ impl PeerReservation {
     }
 
     /// Starts the program with the socket inherited; it claims its place by
-    /// `Guest::claim_from_environment`. A child that dies before it does frees the place.
+    /// `Guest::claim_from_environment`. A child that dies before it does frees the place. The same
+    /// `Command` starts no second program.
     ///
     /// # Errors
     /// [`SpawnError`] when the program cannot be started.
@@ -42,7 +44,10 @@ impl PeerReservation {
             return Err(SpawnError { program: name, source });
         };
         program.env(ATTACH_FD_VARIABLE, socket.as_raw_fd().to_string());
-        inherit_in(program, socket).spawn().map_err(|source| SpawnError { program: name, source })
+        // Once this process has closed its copy, the end of the child is the end of the place.
+        let socket = Arc::new(socket);
+        let spawned = inherit_in(program, &socket).spawn();
+        spawned.map_err(|source| SpawnError { program: name, source })
     }
 
     /// The guest's end of the socket, to be claimed in this process or handed on by other means.

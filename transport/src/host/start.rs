@@ -14,6 +14,7 @@ use crate::error::{Corrupt, GeometryError};
 use crate::format::HostState;
 use crate::layout::ControlLayout;
 use crate::pool::{RecoverError, VarSlotPool};
+use crate::process::ProcessError;
 use crate::segment::{
     AreaFile, Backing, BackingError, Contents, DestroyError, DirError, FileError, Foreign,
     GrowError, LockError, PathError, PoolFile, PoolFileError, RoomError, SegmentDir, SegmentLock,
@@ -122,6 +123,16 @@ pub enum StartError {
         /// What was in the way.
         reason: String,
     },
+    /// It cannot be told whether a guest of an earlier host still lives.
+    #[error("it cannot be told whether guest {serial}, process {pid}, still lives: {error}")]
+    Process {
+        /// Serial of the guest.
+        serial: crate::Serial,
+        /// Its process.
+        pid: u32,
+        /// What was in the way.
+        error: ProcessError,
+    },
     /// What an unfinished start left could not be removed.
     #[error(transparent)]
     Destroy(#[from] DestroyError),
@@ -200,9 +211,6 @@ impl<S: Service> Host<S> {
         let Opened { control, segment_id, fresh, .. } = opened;
         let geometry = control.geometry().clone();
         let resources = |what| move |source| StartError::Resources { what, source };
-        control.set_host_state(HostState::Starting);
-        control.set_boot_epoch(control.boot_epoch() + 1);
-        control.set_host_pid(std::process::id().into());
         let region = control.service_region();
         service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh })?;
         let wake = WakeHandle::new().map_err(resources("an eventfd"))?;
@@ -226,6 +234,10 @@ impl<S: Service> Host<S> {
         poller.watch(&wake, Ready::Wake).map_err(resources("to watch an eventfd"))?;
         let clock_base_s = control.coarse_clock_s();
         let (pool, found) = VarSlotPool::recover(control.clone())?;
+        // What could not be used has been refused by now, and stands as it stood.
+        control.set_host_state(HostState::Starting);
+        control.set_boot_epoch(control.boot_epoch() + 1);
+        control.set_host_pid(std::process::id().into());
         let mut host = Host {
             core: Core {
                 grant_quota_bytes: options.grant_quota_bytes(&geometry),

@@ -10,7 +10,7 @@ use crate::Serial;
 use crate::control::PeerFields;
 use crate::format::PeerState;
 use crate::pool::FoundSlot;
-use crate::process::{self, Pidfd};
+use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::AreaFile;
 use crate::service::{Found, Service, ServiceContext};
 use onecopy_shm::{Access, SlotState};
@@ -35,7 +35,12 @@ impl<S: Service> Host<S> {
     /// A guest of the earlier life: waited for while its process lives.
     fn take_over_peer(&mut self, row: u32, fields: &PeerFields) -> Result<(), StartError> {
         let serial = fields.serial;
-        let Some(pidfd) = living_process(fields) else {
+        let Some(pidfd) = living_process(fields).map_err(|error| StartError::Process {
+            serial,
+            pid: fields.pid,
+            error,
+        })?
+        else {
             self.core.pool.take_back(serial);
             self.core.control.clear_peer(row.into());
             return Ok(());
@@ -108,10 +113,15 @@ impl<S: Service> Host<S> {
     }
 }
 
-/// The process of a row, if it is not proven dead: same boot, same process id, same start time.
-fn living_process(fields: &PeerFields) -> Option<Pidfd> {
-    let same_boot = process::boot_id().is_ok_and(|boot_id| boot_id == fields.boot_id);
-    let pidfd =
-        Pidfd::of_process(fields.pid, fields.start_time_ticks).ok().filter(|_| same_boot)?;
-    (!pidfd.is_dead().unwrap_or(false)).then_some(pidfd)
+/// The process of a row, if it is not proven dead: same boot, same process id, same start time. To
+/// be unable to look is no proof.
+fn living_process(fields: &PeerFields) -> Result<Option<Pidfd>, ProcessError> {
+    if process::boot_id()? != fields.boot_id {
+        return Ok(None);
+    }
+    match Pidfd::of_process(fields.pid, fields.start_time_ticks) {
+        Ok(pidfd) => Ok((!pidfd.is_dead()?).then_some(pidfd)),
+        Err(ProcessError::NoProcess { .. } | ProcessError::OtherProcess { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -18,6 +18,7 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/ring/memory_model.rs",
     "shm-primitives/src/ring/producer.rs",
     "shm-primitives/src/sys.rs",
+    "tests/src/harness/sys.rs",
     "transport/src/host/inherit.rs",
     "shm-primitives/src/sys_socket.rs",
     "transport/src/guest/bytes.rs",

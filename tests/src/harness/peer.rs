@@ -1,0 +1,151 @@
+//! A guest (or a host) in a process of its own, which does what it is told line by line.
+
+use super::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// The process. It is killed when this is dropped, and when the test's process ends.
+#[derive(Debug)]
+pub struct Peer {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: Receiver<String>,
+    /// Serial of its attach, once it has one.
+    serial: u32,
+}
+
+impl Peer {
+    /// Starts the program, told where the segment is.
+    pub fn start(program: &str, segment: &Path) -> Peer {
+        let mut command = Peer::command(program, segment);
+        Peer::over(command.spawn().unwrap())
+    }
+
+    /// The program, to be started by somebody else and handed to [`Peer::over`].
+    pub fn command(program: &str, segment: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg(segment).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    /// A process that was started from [`Peer::command`].
+    pub fn over(mut child: Child) -> Peer {
+        let orders = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Peer { child, orders, answers, serial: 0 }
+    }
+
+    /// A guest with this role.
+    pub fn attached(program: &str, segment: &Path, role: &str) -> Peer {
+        let mut peer = Peer::start(program, segment);
+        peer.attach(&format!("attach {role}"));
+        peer
+    }
+
+    /// Has it attach with this order, and remembers the serial that it answers.
+    pub fn attach(&mut self, order: &str) -> u32 {
+        self.serial = self.ok(order).parse().unwrap();
+        self.serial
+    }
+
+    /// Serial of its attach.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives an order and does not wait for the answer.
+    pub fn order(&mut self, order: &str) {
+        let orders = self.orders.as_mut().unwrap();
+        writeln!(orders, "{order}").unwrap();
+        orders.flush().unwrap();
+    }
+
+    /// The next answer.
+    pub fn answer(&mut self) -> String {
+        self.answer_within(PATIENCE).unwrap_or_else(|| panic!("peer {} says nothing", self.pid()))
+    }
+
+    /// The next answer, if it comes in time.
+    pub fn answer_within(&mut self, patience: Duration) -> Option<String> {
+        self.answers.recv_timeout(patience).ok()
+    }
+
+    /// Gives an order and waits for its answer.
+    pub fn tell(&mut self, order: &str) -> String {
+        self.order(order);
+        self.answer()
+    }
+
+    /// Gives an order that has to succeed; the rest of its answer.
+    pub fn ok(&mut self, order: &str) -> String {
+        let answer = self.tell(order);
+        match answer.strip_prefix("ok") {
+            Some(rest) => rest.trim().to_owned(),
+            None => panic!("{order:?} was answered {answer:?}"),
+        }
+    }
+
+    /// Gives an order that has to fail; what the answer says.
+    pub fn error(&mut self, order: &str) -> String {
+        let answer = self.tell(order);
+        match answer.strip_prefix("error") {
+            Some(rest) => rest.trim().to_owned(),
+            None => panic!("{order:?} was answered {answer:?}"),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// SIGSTOP.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for a process that ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        drop(self.orders.take());
+        let mut status = None;
+        super::wait_for("the end of a peer", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,325 @@
+//! What a peer process can be told, line by line. It answers each order with one line: `ok ...`
+//! or `error ...`.
+
+use super::load::{Load, length_of};
+use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
+use super::{key, soon};
+use onecopy::cache::{Block, Cache, Fill, PublishOptions};
+use onecopy::error::{AskError, LookupError};
+use onecopy::service::{CacheService, CacheServiceOptions};
+use onecopy_transport::format::Role;
+use onecopy_transport::guest::{CallError, Guest, GuestOptions};
+use onecopy_transport::host::{Host, HostHandle};
+use onecopy_transport::segment::SegmentPath;
+use onecopy_transport::socket::AttachSocket;
+use rustix::net::Shutdown;
+use rustix::process::{Resource, Rlimit, Signal};
+use std::fmt::Debug;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a call of a peer waits at most. Longer than any test waits for an answer: what is
+/// answered came because it was answered, not because its time was up.
+const CALL_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Reads orders from standard input until it ends.
+pub fn run_script() -> ExitCode {
+    // Nothing a test starts outlives it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    let Some(segment) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        return ExitCode::FAILURE;
+    };
+    Script { segment, ..Script::default() }.run();
+    ExitCode::SUCCESS
+}
+
+/// What an order brings.
+type Outcome = Result<String, String>;
+
+#[derive(Default)]
+struct Script {
+    segment: PathBuf,
+    cache: Option<Cache>,
+    /// Another descriptor of the attach socket.
+    socket: Option<OwnedFd>,
+    blocks: Vec<(u64, Block)>,
+    fills: Vec<Fill>,
+    load: Option<Load>,
+    host: Option<HostHandle>,
+    grown_to: Arc<AtomicU64>,
+}
+
+impl Script {
+    fn run(mut self) {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match std::io::stdin().read_line(&mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            if words.first().is_some_and(|word| word == "main_thread_ends") {
+                std::thread::spawn(move || {
+                    println!("ok");
+                    self.run();
+                    exit_at_once(0);
+                });
+                end_main_thread();
+            }
+            match self.obey(&words) {
+                Ok(text) => println!("ok {text}"),
+                Err(text) => println!("error {text}"),
+            }
+        }
+    }
+
+    fn obey(&mut self, words: &[String]) -> Outcome {
+        let order = words.first().map_or("", String::as_str);
+        let word = |index: usize| words.get(index).map_or("", String::as_str);
+        let number = |index: usize| word(index).parse::<u64>().unwrap_or(0);
+        match order {
+            "attach" => self.attach(word(1), word(2)),
+            "claim" => self.claim(),
+            "reattach" => self.reattach(),
+            "ping" => text(self.cache()?.guest().ping(Instant::now() + CALL_DEADLINE)),
+            "end" => Ok(format!("{:?}", self.cache()?.guest().end())),
+            "detach" => text(self.cache()?.guest().detach(soon())),
+            "drop_cache" => Ok(drop(self.cache.take())).map(|()| String::new()),
+            "store" => self.store(number(1), number(2)),
+            "store_many" => self.store_many(number(1)..number(1) + number(2)),
+            "get" => self.get(number(1), false),
+            "hold" => self.get(number(1), true),
+            "check" => self.check(),
+            "let_go" => Ok(self.blocks.drain(..).count().to_string()),
+            "reserve" => self.reserve(number(1), number(2)),
+            "unreserve" => Ok(self.fills.drain(..).count().to_string()),
+            "publish" => self.publish(number(1)),
+            "scribble" => self.scribble(number(1)),
+            "pin" => text(self.cache()?.pin(&key(number(1)))),
+            "unpin" => text(self.cache()?.unpin(&key(number(1)))),
+            "delete" => text(self.cache()?.delete(&key(number(1)))),
+            "load" => self.start_load(number(1), number(2)),
+            "load_stop" => self.stop_load(),
+            "fork" => self.fork(),
+            "close_socket" => self.close_socket(),
+            "grown_to" => Ok(self.grown_to.load(Ordering::Relaxed).to_string()),
+            "limit_file_bytes" => limit_file_bytes(number(1)),
+            "host" => self.serve(number(1), number(2)),
+            "host_audit" => self.audit(),
+            "host_leave" => text(self.host.take().ok_or("no host")?.leave()),
+            other => Err(format!("unknown order {other:?}")),
+        }
+    }
+
+    fn cache(&self) -> Result<&Cache, String> {
+        self.cache.as_ref().ok_or_else(|| "not attached".to_owned())
+    }
+
+    fn options(&self, role: &str) -> GuestOptions {
+        let role = if role == "reader" { Role::Reader } else { Role::Writer };
+        GuestOptions { role, attach_deadline: PATIENCE, ..GuestOptions::at(&self.segment) }
+    }
+
+    fn take_guest(&mut self, guest: Guest) -> Outcome {
+        let serial = guest.serial();
+        let (grown_to, watched) = (Arc::clone(&self.grown_to), guest.pool().published_bytes);
+        grown_to.fetch_max(watched, Ordering::Relaxed);
+        guest.on_growth(move |_, to_bytes| {
+            grown_to.fetch_max(to_bytes, Ordering::SeqCst);
+        });
+        let cache = Cache::new(guest).map_err(debug)?;
+        self.cache = Some(cache.with_deadline(CALL_DEADLINE));
+        Ok(serial.to_string())
+    }
+
+    /// `attach writer|reader [socket|quiet]`: `socket` keeps a descriptor of the socket, `quiet`
+    /// has no watcher.
+    fn attach(&mut self, role: &str, how: &str) -> Outcome {
+        let mut options = self.options(role);
+        options.watcher = how != "quiet";
+        let guest = if how == "socket" {
+            let path = SegmentPath::new(&self.segment).map_err(debug)?;
+            let socket = AttachSocket::connect(&path, soon()).map_err(debug)?.into_fd();
+            self.socket = Some(socket.try_clone().map_err(debug)?);
+            Guest::claim(socket, options)
+        } else {
+            Guest::attach(options)
+        };
+        self.take_guest(guest.map_err(debug)?)
+    }
+
+    fn claim(&mut self) -> Outcome {
+        let guest = Guest::claim_from_environment(self.options("writer")).map_err(debug)?;
+        self.take_guest(guest)
+    }
+
+    fn reattach(&mut self) -> Outcome {
+        let cache = self.cache()?.with_deadline(PATIENCE).reattach().map_err(debug)?;
+        let serial = cache.guest().serial();
+        self.cache = Some(cache.with_deadline(CALL_DEADLINE));
+        Ok(serial.to_string())
+    }
+
+    fn store(&mut self, number: u64, length: u64) -> Outcome {
+        let bytes = super::payload(number, length as usize);
+        let published = self.cache()?.store(&key(number), &bytes).map_err(debug)?;
+        let slot = published.slot();
+        let which = if published.is_first() { "first" } else { "there" };
+        Ok(format!("{which} {} {}", slot.slot, slot.generation))
+    }
+
+    fn store_many(&mut self, numbers: std::ops::Range<u64>) -> Outcome {
+        let mut first = 0;
+        for number in numbers {
+            let bytes = super::payload(number, length_of(number));
+            let published = self.cache()?.store(&key(number), &bytes).map_err(debug)?;
+            first += u64::from(published.is_first());
+        }
+        Ok(first.to_string())
+    }
+
+    /// Looks a block up and checks it; keeps its lease if that is wanted. The call is timed.
+    fn get(&mut self, number: u64, keep: bool) -> Outcome {
+        let found = self.cache()?.lookup(&key(number));
+        if let Err(LookupError::Ask(AskError::Call(CallError::Link(end)))) = found {
+            return Err(format!("{end:?}"));
+        }
+        let Some(block) = found.map_err(debug)? else { return Ok("miss".to_owned()) };
+        if !is_payload(number, &block) {
+            return Err(format!("block {number} has a wrong byte"));
+        }
+        let slot = block.slot();
+        let answer = format!("{} {} {}", block.len(), slot.slot, slot.generation);
+        if keep {
+            self.blocks.push((number, block));
+        }
+        Ok(answer)
+    }
+
+    /// Reads every byte of what is held.
+    fn check(&self) -> Outcome {
+        match self.blocks.iter().find(|(number, block)| !is_payload(*number, block)) {
+            Some((number, _)) => Err(format!("block {number} has a wrong byte")),
+            None => Ok(self.blocks.len().to_string()),
+        }
+    }
+
+    fn reserve(&mut self, size_bytes: u64, count: u64) -> Outcome {
+        for _ in 0..count {
+            let mut fill = self.cache()?.reserve(size_bytes).map_err(debug)?;
+            let half = fill.len() / 2;
+            fill[..half].fill(0xab);
+            self.fills.push(fill);
+        }
+        let slots: Vec<String> =
+            self.fills.iter().map(|fill| fill.slot().slot.to_string()).collect();
+        Ok(slots.join(" "))
+    }
+
+    /// Fills a slot that was reserved and publishes it.
+    fn publish(&mut self, number: u64) -> Outcome {
+        let mut fill = self.fills.pop().ok_or("nothing reserved")?;
+        let length = fill.len();
+        fill_payload(number, &mut fill);
+        let published = fill.publish(&key(number), length as u64, PublishOptions::default());
+        text(published)
+    }
+
+    /// Writes into everything that is reserved.
+    fn scribble(&mut self, byte: u64) -> Outcome {
+        for fill in &mut self.fills {
+            fill.fill(byte as u8);
+        }
+        Ok(self.fills.len().to_string())
+    }
+
+    fn start_load(&mut self, seed: u64, keys: u64) -> Outcome {
+        self.load = Some(Load::start(self.cache()?.clone(), seed, keys));
+        Ok(String::new())
+    }
+
+    fn stop_load(&mut self) -> Outcome {
+        let figures = self.load.take().ok_or("no load")?.stop();
+        match figures.error {
+            Some(error) => Err(error),
+            None => Ok(format!(
+                "{} {} {} {}",
+                figures.operations, figures.verified, figures.mismatches, figures.published
+            )),
+        }
+    }
+
+    /// What a forked child sees; bit by bit in its exit code. Its handles are dropped there.
+    fn fork(&mut self) -> Outcome {
+        let cache = self.cache.take().ok_or("not attached")?;
+        let (blocks, fills) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.fills));
+        let mut kept = Some((cache, blocks, fills));
+        let code = in_forked_child(
+            || {
+                let Some((cache, blocks, fills)) = kept.take() else { return 0 };
+                let guest = cache.guest();
+                let now = Instant::now();
+                let is_forked = [
+                    format!("{:?}", guest.ping(now)),
+                    format!("{:?}", guest.reserve(1, now).map(|_| ())),
+                    format!("{:?}", cache.lookup(&key(1)).map(|_| ())),
+                    format!("{:?}", cache.store(&key(2), b"child").map(|_| ())),
+                    format!("{:?}", guest.detach(now)),
+                    format!("{:?}", guest.reattach(now).map(|_| ())),
+                ]
+                .iter()
+                .all(|said| said.contains("Forked"));
+                drop((blocks, fills, cache));
+                if is_forked { 77 } else { 1 }
+            },
+            PATIENCE,
+        );
+        let (cache, blocks, fills) = kept.ok_or("the parent lost what it holds")?;
+        (self.cache, self.blocks, self.fills) = (Some(cache), blocks, fills);
+        Ok(format!("{code:?}"))
+    }
+
+    fn close_socket(&mut self) -> Outcome {
+        let socket = self.socket.take().ok_or("the socket was not kept")?;
+        text(rustix::net::shutdown(&socket, Shutdown::Both))
+    }
+
+    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB`.
+    fn serve(&mut self, pool_mib: u64, pool_max_mib: u64) -> Outcome {
+        let mut options = super::small_host(&self.segment);
+        options.pool_bytes = pool_mib << 20;
+        options.pool_bytes_max = pool_max_mib << 20;
+        let service = CacheService::new(CacheServiceOptions::default());
+        let host = Host::start(options, service).map_err(|error| format!("{error}"))?;
+        let epoch = host.boot_epoch();
+        self.host = Some(host.handle());
+        std::thread::spawn(move || host.serve());
+        Ok(epoch.to_string())
+    }
+
+    fn audit(&mut self) -> Outcome {
+        let host = self.host.as_ref().ok_or("no host")?;
+        let report = host.audit(soon()).map_err(debug)?;
+        let stats = host.stats(soon()).map_err(debug)?;
+        let failed = stats.iter().find(|(name, _)| *name == "growth_failed").map_or(0, |it| it.1);
+        if report.is_clean() { Ok(format!("{failed}")) } else { Err(format!("{report}")) }
+    }
+}
+
+fn limit_file_bytes(bytes: u64) -> Outcome {
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    text(rustix::process::setrlimit(Resource::Fsize, limit))
+}
+
+fn debug(error: impl Debug) -> String {
+    format!("{error:?}")
+}
+
+fn text<T: Debug, E: Debug>(result: Result<T, E>) -> Outcome {
+    result.map(|value| format!("{value:?}")).map_err(debug)
+}

@@ -4,7 +4,7 @@ use super::rig::{TestHost, key, payload};
 use crate::cache::{PublishOptions, ToPublish};
 use crate::error::{DeleteError, PinError, PublishError, UnpinError};
 use crate::key::Key;
-use crate::service::{CacheServiceOptions, Capacity};
+use crate::service::{CacheService, CacheServiceOptions, Capacity};
 
 const COUNT: u64 = 300;
 
@@ -123,6 +123,21 @@ fn a_batch_larger_than_the_cache_goes_through_it() {
     let found = cache.with_verify(true).lookup_many(&keys(0..COUNT)).unwrap();
     let there: Vec<u64> = (0..).zip(&found).filter(|(_, b)| b.is_some()).map(|(n, _)| n).collect();
     assert_eq!(there, (COUNT - 20..COUNT).collect::<Vec<_>>());
+    host.assert_clean();
+}
+
+// r[verify kv.store_many]
+#[test]
+fn a_batch_larger_than_the_guests_quota_goes_through_it() {
+    let service = CacheService::new(CacheServiceOptions::default());
+    let host = TestHost::serving_with(service, |options| {
+        options.grant_bytes_max = Some(512 << 10);
+    });
+    let cache = host.attach();
+    let bytes = payload(1, 60_000);
+    let blocks: Vec<(Key, &[u8])> = (0..100).map(|number| (key(number), &*bytes)).collect();
+    let stored = cache.store_many(&blocks, PublishOptions::default());
+    assert!(stored.iter().all(|outcome| outcome.as_ref().unwrap().is_first()));
     host.assert_clean();
 }
 

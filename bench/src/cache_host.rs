@@ -9,7 +9,6 @@ use onecopy::policy::PolicyKind;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::host::{Host, HostOptions};
 use onecopy_transport::segment::SegmentPath;
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::error::{BenchError, Step};
 use crate::pin::{self, Cores};
@@ -34,7 +33,6 @@ impl CacheHost {
         let program = std::env::current_exe().step("find this program")?;
         let mut command = Command::new(program);
         command.arg("cache-host").arg(&segment);
-        command.args(["--parent", &std::process::id().to_string()]);
         if let Some(core) = cores.second() {
             command.args(["--core", &core.to_string()]);
         }
@@ -62,13 +60,8 @@ impl Drop for CacheHost {
     }
 }
 
-/// The host's life: serves until its input ends.
-pub(crate) fn serve(segment: &Path, parent: i32, core: Option<usize>) -> Result<(), BenchError> {
-    set_parent_process_death_signal(Some(Signal::TERM)).step("die with the parent")?;
-    let found = getppid().map_or(0, |process| process.as_raw_nonzero().get());
-    if found != parent {
-        return Err(BenchError::Orphan { found, expected: parent });
-    }
+/// The host's life: serves until its input ends, which it also does when whoever started it is killed.
+pub(crate) fn serve(segment: &Path, core: Option<usize>) -> Result<(), BenchError> {
     core.map_or(Ok(()), pin::pin)?;
     let mut options = HostOptions::new(segment);
     options.pool_bytes = POOL_BYTES;

@@ -64,9 +64,6 @@ enum Bench {
     #[command(hide = true)]
     CacheHost {
         segment: std::path::PathBuf,
-        /// The process to live no longer than.
-        #[arg(long)]
-        parent: i32,
         /// The core to stay on.
         #[arg(long)]
         core: Option<usize>,
@@ -100,8 +97,8 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::Partner { job, parent, core } = command.bench {
         return partner::serve(job, parent, core);
     }
-    if let Bench::CacheHost { segment, parent, core } = &command.bench {
-        return cache_host::serve(segment, *parent, *core);
+    if let Bench::CacheHost { segment, core } = &command.bench {
+        return cache_host::serve(segment, *core);
     }
     let cores = Cores::choose()?;
     cores.pin_first()?;

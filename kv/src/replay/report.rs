@@ -30,18 +30,30 @@ pub struct ReplayReport {
     pub bytes_verified: u64,
     /// Blocks with a byte that was wrong.
     pub mismatches: u64,
-    /// Latency of a lookup, per key, in nanoseconds. `null` when there was none.
+    /// Latency of a lookup, per key, in nanoseconds: of asking for a request's blocks and leasing what
+    /// was found, divided by the keys that were looked at. `null` when there was none.
     pub lookup_ns: Option<Percentiles>,
-    /// Latency of reserving, filling and publishing, per key, in nanoseconds. `null` when there was none.
+    /// Latency of a publish, per key, in nanoseconds: of reserving slots for a batch and publishing
+    /// them, divided by its keys. Making up and writing the bytes is not in it. `null` when there was
+    /// none.
     pub publish_ns: Option<Percentiles>,
+    /// Duration of the run, in seconds.
+    pub seconds: f64,
     /// Requests done in each second of the run.
     pub requests_per_second: f64,
     /// Guest processes killed.
     pub guests_killed: u64,
     /// Of these, guests that the host recovered.
     pub guests_recovered: u64,
-    /// From a kill to the end of the recovery, in milliseconds. `null` when no guest was killed.
+    /// Requests that a killed guest had in hand; another did them again.
+    pub requests_redone: u64,
+    /// Slots that killed guests held and the host took back.
+    pub slots_taken_back: u64,
+    /// From a kill to the end of the recovery, in milliseconds. `null` when no guest was killed, or
+    /// the host is not the replay's own.
     pub recovery_ms: Option<Percentiles>,
+    /// Size of the pool at the start, in bytes.
+    pub grown_from_bytes: u64,
     /// Size of the pool at the end, in bytes.
     pub grown_to_bytes: u64,
     /// `clean`, or what the audit found.
@@ -64,8 +76,16 @@ pub struct RunFigures {
     pub duration: Duration,
     /// Guest processes killed.
     pub guests_killed: u64,
-    /// For each guest that the host recovered, the time from its kill to the end of the recovery.
+    /// Of these, guests that the host recovered.
+    pub guests_recovered: u64,
+    /// For each of these, where it is known, the time from its kill to the end of the recovery.
     pub recoveries: Vec<Duration>,
+    /// Requests that killed guests had in hand.
+    pub requests_redone: u64,
+    /// Slots that the host took back from killed guests.
+    pub slots_taken_back: u64,
+    /// Size of the pool at the start, in bytes.
+    pub grown_from_bytes: u64,
     /// Size of the pool at the end, in bytes.
     pub grown_to_bytes: u64,
     /// What the audit found, one line each; empty when it was clean.
@@ -108,10 +128,14 @@ impl ReplayReport {
             mismatches: sum(|outcome| outcome.mismatches),
             lookup_ns: Percentiles::of(&board.lookup_latencies()?, 1.0),
             publish_ns: Percentiles::of(&board.publish_latencies()?, 1.0),
+            seconds: run.duration.as_secs_f64(),
             requests_per_second: ratio(requests as f64, run.duration.as_secs_f64()),
             guests_killed: run.guests_killed,
-            guests_recovered: run.recoveries.len() as u64,
+            guests_recovered: run.guests_recovered,
+            requests_redone: run.requests_redone,
+            slots_taken_back: run.slots_taken_back,
             recovery_ms: recovery_ms(&run.recoveries)?,
+            grown_from_bytes: run.grown_from_bytes,
             grown_to_bytes: run.grown_to_bytes,
             audit: audit_text(&run.audit_findings),
         })
@@ -128,8 +152,8 @@ impl ReplayReport {
     /// The rows for a person to read. More can be added before it is shown.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
-        table.row("requests", format!("{}", Grouped(self.requests)));
-        table.row("requests per second", format!("{:.0}", self.requests_per_second));
+        let (requests, per_second) = (Grouped(self.requests), self.requests_per_second);
+        table.row("requests", format!("{requests} in {:.1} s, {per_second:.0}/s", self.seconds));
         table.row("block references", format!("{}", Grouped(self.references)));
         let hits = Grouped(self.hits);
         table.row("hits", format!("{hits} ({:.2} %)", self.hit_rate_percent));
@@ -139,10 +163,18 @@ impl ReplayReport {
         table.row("publish", show_ns(self.publish_ns));
         let (killed, recovered) = (self.guests_killed, self.guests_recovered);
         table.row("guests killed", format!("{killed}, {recovered} recovered"));
-        if let Some(Percentiles { p50, p99 }) = self.recovery_ms {
-            table.row("recovery", format!("p50 {p50:.1} ms, p99 {p99:.1} ms"));
+        if killed > 0 {
+            let (redone, slots) = (self.requests_redone, self.slots_taken_back);
+            let cost = format!("{redone} requests done again, {slots} slots taken back");
+            table.row("cost of the kills", cost);
         }
-        table.row("pool", ByteSize::from_bytes(self.grown_to_bytes).rounded());
+        if let Some(Percentiles { p50, p99 }) = self.recovery_ms {
+            table.row("recovered within", format!("p50 {p50:.1} ms, p99 {p99:.1} ms"));
+        }
+        let [from, to] = [self.grown_from_bytes, self.grown_to_bytes]
+            .map(|bytes| ByteSize::from_bytes(bytes).rounded());
+        let growth = if from == to { to } else { format!("grew from {from} to {to}") };
+        table.row("pool", growth);
         table.row("audit", self.audit.clone());
         table
     }

@@ -186,16 +186,28 @@ impl<S: Service> Host<S> {
     // pending r[impl host.start]
     pub fn start(options: HostOptions, service: S) -> Result<Host<S>, StartError> {
         check_options(&options)?;
-        let dir = SegmentDir::create_or_open(&SegmentPath::new(&options.segment)?)?;
+        let path = SegmentPath::new(&options.segment)?;
+        let stood_there = path.as_path().exists();
+        let dir = SegmentDir::create_or_open(&path)?;
         refuse_foreign(&dir)?;
         let lock = SegmentLock::lock(&dir, Instant::now() + LOCK_PATIENCE)?;
-        let opened = match dir.contents()? {
+        let made = match dir.contents()? {
             Contents::Foreign(foreign) => return Err(StartError::Foreign(foreign)),
-            Contents::Segment => open_segment(&dir, &service)?,
-            Contents::Empty => make_segment(&dir, &options, &service)?,
+            Contents::Segment => {
+                let opened = open_segment(&dir, &service)?;
+                return Host::with_segment(options, service, dir, lock, opened);
+            }
+            Contents::Empty => make_segment(&dir, &options, &service),
             Contents::Unfinished => {
                 dir.remove_unfinished(&lock)?;
-                make_segment(&dir, &options, &service)?
+                make_segment(&dir, &options, &service)
+            }
+        };
+        let opened = match made {
+            Ok(opened) => opened,
+            Err(error) => {
+                undo(dir, lock, stood_there);
+                return Err(error);
             }
         };
         Host::with_segment(options, service, dir, lock, opened)
@@ -274,6 +286,18 @@ impl<S: Service> Host<S> {
         host.take_over(found)?;
         control.set_host_state(HostState::Serving);
         Ok(host)
+    }
+}
+
+/// Takes away what a start made that came to nothing.
+// r[impl segment.start_undone]
+fn undo(dir: SegmentDir, lock: SegmentLock, stood_there: bool) {
+    let undone = match stood_there {
+        true => dir.clear(lock),
+        false => dir.destroy(lock),
+    };
+    if let Err(error) = undone {
+        tracing::warn!(%error, "what a start made that failed was not removed");
     }
 }
 

@@ -64,14 +64,19 @@ impl SegmentDir {
     /// Removes the segment whose lock the caller holds.
     // r[impl segment.destroy]
     pub fn destroy(self, lock: SegmentLock) -> Result<Destroyed, DestroyError> {
-        let mut destroyed = self.remove_areas(&lock)?;
-        destroyed.files += u64::from(remove_at(self.as_fd(), LOCK, &self.path_of(LOCK))?);
-        // From here on a new host may be at work in the directory: only empty ones are removed.
-        drop(lock);
+        let destroyed = self.clear(lock)?;
+        // A new host may be at work in the directory by now: only empty ones are removed.
         remove_empty(self.path().as_path())?;
         if let Some(parent) = self.path().own_parent() {
             remove_empty(parent)?;
         }
+        Ok(destroyed)
+    }
+
+    /// Removes the segment whose lock the caller holds, and leaves its directory.
+    pub fn clear(&self, lock: SegmentLock) -> Result<Destroyed, DestroyError> {
+        let mut destroyed = self.remove_areas(&lock)?;
+        destroyed.files += u64::from(remove_at(self.as_fd(), LOCK, &self.path_of(LOCK))?);
         Ok(destroyed)
     }
 

@@ -2,84 +2,109 @@
 
 use crate::cli::DemoArgs;
 use crate::exit::Failure;
+use crate::out;
 use crate::replay::judge;
 use crate::replay::plan::{Kills, Plan, Source, pool_bytes_needed};
 use crate::replay::progress::Bar;
 use crate::replay::supervisor::run;
 use crate::signals::Interrupted;
 use onecopy::policy::PolicyKind;
+use onecopy::replay::generator::GeneratorOptions;
 use onecopy::replay::report::ReplayReport;
 use onecopy::replay::simulate::simulate_private;
+use onecopy::replay::trace::Trace;
 use onecopy::size::ByteSize;
+use onecopy_transport::segment::Room;
 use serde_json::json;
-use std::time::Duration;
+use std::path::Path;
 
 const GUESTS: u32 = 4;
-const BLOCK_BYTES: u64 = 64 << 10;
-/// The cache holds so many of the distinct blocks of the conversations: one in this.
-const CAPACITY_PART: u64 = 3;
-const POOL_BYTES: u64 = 32 << 20;
-const KILL_AFTER: Duration = Duration::from_millis(400);
+const CAPACITY_BLOCKS: u32 = GeneratorOptions::CAPACITY_BLOCKS;
+/// Sizes of blocks, from what it likes best to what still shows something.
+const BLOCK_BYTES: [u64; 3] = [64 << 10, 16 << 10, 4 << 10];
+/// The pool starts with room for so many blocks, so that it has to grow.
+const POOL_BLOCKS: u64 = 128;
 
 pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
-    let interrupted = Interrupted::watch().map_err(Failure::refused)?;
-    let plan = plan(args.seed)?;
+    let interrupted = Interrupted::watch()?;
+    let plan = plan(args)?;
     if !args.json {
-        introduce(&plan);
+        introduce(&plan)?;
     }
     let bar = Bar::new(plan.requests as u64, "demo");
     let report = run(&plan, &interrupted, &bar)?;
     drop(bar);
-    let capacity = plan.capacity_blocks.unwrap_or(0) as u32;
-    let private = simulate_private(&plan.trace, plan.policy, capacity / GUESTS, GUESTS as usize);
+    let private =
+        simulate_private(&plan.trace, plan.policy, CAPACITY_BLOCKS / GUESTS, GUESTS as usize);
     let private_percent = private.hit_rate_percent();
     if args.json {
-        let line = json!({ "replay": report, "private_hit_rate_percent": private_percent });
-        println!("{line}");
+        out::line(json!({ "replay": report, "private_hit_rate_percent": private_percent }))?;
     } else {
-        conclude(&report, private_percent);
+        conclude(&report, private_percent)?;
     }
     judge(&report)
 }
 
-fn plan(seed: u64) -> Result<Plan, Failure> {
-    let source = Source::Generator(seed);
+fn plan(args: &DemoArgs) -> Result<Plan, Failure> {
+    let source = Source::Generator { seed: args.seed, conversations: args.conversations };
     let trace = source.load()?;
-    let capacity_blocks = Some((trace.distinct_count() as u64 / CAPACITY_PART).max(64));
+    let capacity_blocks = Some(CAPACITY_BLOCKS.into());
+    let (block_bytes, pool_bytes_max) = sizes(&trace)?;
     Ok(Plan {
         requests: trace.request_count(),
         guests: GUESTS,
-        block_bytes: BLOCK_BYTES,
+        block_bytes,
         capacity_blocks,
         policy: PolicyKind::Lru,
-        kills: Kills { every: Some(KILL_AFTER), most: 1 },
+        kills: Kills::Once { requests_done: trace.request_count() / 2 },
         segment: None,
-        pool_bytes: POOL_BYTES,
-        pool_bytes_max: pool_bytes_needed(&trace, capacity_blocks, BLOCK_BYTES, GUESTS),
+        pool_bytes: POOL_BLOCKS * block_bytes,
+        pool_bytes_max,
         source,
         trace,
     })
 }
 
-fn introduce(plan: &Plan) {
-    let capacity = plan.capacity_blocks.unwrap_or(0);
-    println!(
-        "{GUESTS} processes serve {} requests of made-up conversations from one cache of {capacity} \
-         blocks of {}.",
-        plan.requests,
-        ByteSize::from_bytes(BLOCK_BYTES),
-    );
-    println!(
-        "The pool starts with {} and grows; one process is killed on the way; every byte is checked.\n",
-        ByteSize::from_bytes(POOL_BYTES),
-    );
+// r[impl cli.room]
+/// The size of blocks that there is room for, and the largest pool they need.
+fn sizes(trace: &Trace) -> Result<(u64, u64), Failure> {
+    let room = Room::at(Path::new("/dev/shm")).map_err(Failure::no_segment)?;
+    let capacity = Some(CAPACITY_BLOCKS.into());
+    let needed = |block| pool_bytes_needed(trace, trace.request_count(), capacity, block, GUESTS);
+    let fits = |block: &u64| room.free_bytes.is_none_or(|free| needed(*block) <= free);
+    match BLOCK_BYTES.into_iter().find(fits) {
+        Some(block_bytes) => Ok((block_bytes, needed(block_bytes))),
+        None => Err(Failure::NoSegment(format!(
+            "{room}, but the demo needs {}: make it larger (docker run --shm-size, mount -o \
+             remount,size=)",
+            ByteSize::from_bytes(needed(4 << 10)).rounded(),
+        ))),
+    }
 }
 
-fn conclude(report: &ReplayReport, private_percent: f64) {
-    println!("{}\n", report.table());
-    println!(
-        "One shared cache answered {:.1} % of the block references; four private caches with the \
-         same memory in all would have answered {private_percent:.1} %.",
-        report.hit_rate_percent
+fn introduce(plan: &Plan) -> Result<(), Failure> {
+    let block = ByteSize::from_bytes(plan.block_bytes);
+    let pool = ByteSize::from_bytes(plan.pool_bytes).rounded();
+    let requests = plan.requests;
+    out::line(format_args!(
+        "{GUESTS} processes answer {requests} requests of made-up conversations from one cache of\n\
+         {CAPACITY_BLOCKS} blocks of {block}. The pool starts with {pool} and grows, one process is\n\
+         killed on the way, and every byte that is read is checked.\n"
+    ))
+}
+
+// r[impl cli.demo]
+fn conclude(report: &ReplayReport, private_percent: f64) -> Result<(), Failure> {
+    let mut table = report.table();
+    let quarter = CAPACITY_BLOCKS / GUESTS;
+    table.row("", "");
+    table.row("hit rate, shared", format!("{:.1} %", report.hit_rate_percent));
+    table.row(
+        "hit rate, private",
+        format!(
+            "{private_percent:.1} % (simulated: the same requests dealt round robin over\n\
+             {GUESTS} caches of {quarter} blocks each, the same memory in all)"
+        ),
     );
+    out::line(table)
 }

@@ -1,18 +1,22 @@
 //! Attaching to a host, and the commands that only ask it something: `ping` and `stat`.
 
-use crate::cli::{Common, PingArgs};
+use crate::cli::{Common, PingArgs, Place};
 use crate::exit::Failure;
+use crate::out;
 use onecopy::cache::{Cache, CacheOptions};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::GuestOptions;
 use onecopy_transport::segment::SegmentPath;
-use serde_json::{Value, json};
-use std::path::Path;
+use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 
+/// How long a guest that has done its work waits for the host to say goodbye.
+const PARTING: Duration = Duration::from_secs(1);
+
+// r[impl cli.paths]
 /// The segment that the user means.
-pub fn segment_path(given: Option<&Path>) -> Result<SegmentPath, Failure> {
-    match given {
+pub fn segment_path(place: &Place) -> Result<SegmentPath, Failure> {
+    match &place.segment {
         Some(path) => SegmentPath::new(path).map_err(Failure::no_segment),
         None => Ok(SegmentPath::default_for_user()),
     }
@@ -25,7 +29,7 @@ pub fn deadline(args: &Common) -> Instant {
 
 /// Attaches to the host of the segment.
 pub fn attach(args: &Common, role: Role) -> Result<Cache, Failure> {
-    let path = segment_path(args.segment.as_deref())?;
+    let path = segment_path(&args.place)?;
     let mut guest = GuestOptions::at(path.as_path());
     guest.role = role;
     guest.attach_deadline = Duration::from_secs_f64(args.timeout);
@@ -34,44 +38,59 @@ pub fn attach(args: &Common, role: Role) -> Result<Cache, Failure> {
     Cache::attach(options).map_err(Failure::no_segment)
 }
 
-pub fn ping(args: &PingArgs) -> Result<(), Failure> {
-    let cache = attach(&args.common, Role::Reader)?;
-    let until = deadline(&args.common);
-    let mut times_ns = Vec::new();
-    for _ in 0..args.count {
-        let time = cache.guest().ping(until).map_err(Failure::refused)?;
-        times_ns.push(time.as_nanos() as u64);
+/// Attaches, does the work and says goodbye, so that the host does not have to find out that this
+/// guest is gone.
+pub fn with_cache<T>(
+    args: &Common,
+    role: Role,
+    work: impl FnOnce(&Cache) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let cache = attach(args, role)?;
+    let result = work(&cache);
+    part(&cache);
+    result
+}
+
+fn part(cache: &Cache) {
+    if let Err(error) = cache.guest().detach(Instant::now() + PARTING) {
+        tracing::info!(%error, "left without a goodbye");
     }
+}
+
+pub fn ping(args: &PingArgs) -> Result<(), Failure> {
+    let mut times_ns = with_cache(&args.common, Role::Reader, |cache| {
+        let until = deadline(&args.common);
+        let ping = |_| Ok(cache.guest().ping(until)?.as_nanos() as u64);
+        (0..args.count).map(ping).collect::<Result<Vec<u64>, Failure>>()
+    })?;
     times_ns.sort_unstable();
     let at = |percent: usize| times_ns[(times_ns.len() - 1) * percent / 100];
     if args.common.json {
-        let line =
-            json!({ "count": args.count, "p50_ns": at(50), "p99_ns": at(99), "max_ns": at(100) });
-        println!("{line}");
-    } else {
-        println!(
-            "{} pings: median {:?}, 99 % within {:?}, longest {:?}",
-            args.count,
-            Duration::from_nanos(at(50)),
-            Duration::from_nanos(at(99)),
-            Duration::from_nanos(at(100)),
-        );
+        return out::line(json!({
+            "count": args.count, "p50_ns": at(50), "p99_ns": at(99), "max_ns": at(100),
+        }));
     }
-    Ok(())
+    out::line(format_args!(
+        "{} pings: median {:?}, 99 % within {:?}, longest {:?}",
+        args.count,
+        Duration::from_nanos(at(50)),
+        Duration::from_nanos(at(99)),
+        Duration::from_nanos(at(100)),
+    ))
 }
 
 pub fn stat(args: &Common) -> Result<(), Failure> {
-    let cache = attach(args, Role::Reader)?;
-    let text = cache.guest().host_stats(deadline(args)).map_err(Failure::refused)?;
+    let stats = with_cache(args, Role::Reader, |cache| host_stats(cache, deadline(args)))?;
     if args.json {
-        println!("{text}");
-        return Ok(());
+        return out::line(Value::Object(stats));
     }
-    let stats: serde_json::Map<String, Value> =
-        serde_json::from_str(&text).map_err(Failure::refused)?;
     let width = stats.keys().map(String::len).max().unwrap_or(0);
-    for (name, value) in &stats {
-        println!("{name:width$}  {value}");
-    }
-    Ok(())
+    let rows: Vec<String> =
+        stats.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
+    out::line(rows.join("\n"))
+}
+
+/// The host's figures by their names.
+pub fn host_stats(cache: &Cache, until: Instant) -> Result<Map<String, Value>, Failure> {
+    serde_json::from_str(&cache.guest().host_stats(until)?).map_err(Failure::refused)
 }

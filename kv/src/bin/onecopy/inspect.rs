@@ -2,31 +2,37 @@
 
 use crate::cli::Common;
 use crate::exit::Failure;
-use crate::guest::{attach, deadline, segment_path};
+use crate::guest::{deadline, host_stats, segment_path, with_cache};
+use crate::out;
 use onecopy::cache::Cache;
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy::size::ByteSize;
-use onecopy_transport::format::Role;
-use onecopy_transport::inspect::{Inspection, inspect as inspect_segment};
+use onecopy_transport::format::{HostState, Role};
+use onecopy_transport::inspect::{DeadAudit, Inspection, inspect as inspect_segment};
 use onecopy_transport::segment::SegmentStatus;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// The audit's findings, as text; none when it is clean.
 type Findings = Vec<String>;
 
+// r[impl cli.inspect]
 pub fn inspect(args: &Common) -> Result<(), Failure> {
-    let path = segment_path(args.segment.as_deref())?;
+    let path = segment_path(&args.place)?;
     let service = CacheService::new(CacheServiceOptions::default());
     let inspection = inspect_segment(&path, service).map_err(Failure::no_segment)?;
-    let findings = match &inspection.audit {
-        Some(dead) => dead.report.findings().iter().map(ToString::to_string).collect(),
-        None => ask_host(&attach(args, Role::Reader)?, args)?,
+    let (findings, slots) = match &inspection.audit {
+        Some(dead) => {
+            (dead.report.findings().iter().map(ToString::to_string).collect(), counted(dead))
+        }
+        None => with_cache(args, Role::Reader, |cache| {
+            Ok((ask_host(cache, deadline(args))?, asked(cache, deadline(args))?))
+        })?,
     };
     if args.json {
-        println!("{}", as_json(&inspection, &findings));
+        out::line(as_json(&inspection, &slots, &findings))?;
     } else {
-        print_map(&inspection);
-        print_audit(&findings);
+        out::line(map_text(&inspection, &slots, &findings).trim_end())?;
     }
     if findings.is_empty() {
         return Ok(());
@@ -35,76 +41,93 @@ pub fn inspect(args: &Common) -> Result<(), Failure> {
 }
 
 /// A live host audits itself: only it knows what it holds.
-pub fn ask_host(cache: &Cache, args: &Common) -> Result<Findings, Failure> {
-    let (clean, text) = cache.guest().host_audit(deadline(args)).map_err(Failure::refused)?;
+pub fn ask_host(cache: &Cache, until: Instant) -> Result<Findings, Failure> {
+    let (clean, text) = cache.guest().host_audit(until)?;
     Ok(if clean { Vec::new() } else { text.lines().map(str::to_owned).collect() })
 }
 
-fn status_text(status: &SegmentStatus) -> String {
-    match status {
-        SegmentStatus::Live { pid: Some(pid) } => format!("live, host is process {pid}"),
-        SegmentStatus::Live { pid: None } => "live".to_owned(),
-        _ => "without a host".to_owned(),
+/// Slots by state, with the names that `stat` has for them.
+type Slots = [(&'static str, u64); 5];
+
+fn counted(dead: &DeadAudit) -> Slots {
+    let counts = &dead.counts;
+    [
+        ("published", counts.published.slots),
+        ("free", counts.free.slots),
+        ("granted", counts.granted.slots),
+        ("retired", counts.retired.slots),
+        ("quarantined", counts.quarantined.slots),
+    ]
+}
+
+fn asked(cache: &Cache, until: Instant) -> Result<Slots, Failure> {
+    let stats = host_stats(cache, until)?;
+    Ok(["published", "free", "granted", "retired", "quarantined"].map(|name| {
+        let figure = stats.get(&format!("slots_{name}")).and_then(Value::as_u64);
+        (name, figure.unwrap_or(0))
+    }))
+}
+
+fn status_text(inspection: &Inspection) -> String {
+    match (&inspection.status, inspection.host_state) {
+        (SegmentStatus::Live { pid: Some(pid) }, _) => format!("live, host is process {pid}"),
+        (SegmentStatus::Live { pid: None }, _) => "live".to_owned(),
+        (_, Some(HostState::Left)) => "without a host, the last one said goodbye".to_owned(),
+        _ => "without a host, the last one died".to_owned(),
     }
 }
 
-fn print_map(inspection: &Inspection) {
+fn map_text(inspection: &Inspection, slots: &Slots, findings: &Findings) -> String {
     let geometry = &inspection.geometry;
     let size = |bytes: u64| ByteSize::from_bytes(bytes).rounded();
-    println!("segment     {:032x}, {}", inspection.segment_id, status_text(&inspection.status));
-    println!("host        life {}, {:?}", inspection.boot_epoch, inspection.host_state);
-    println!(
-        "pool        {} of at most {}, granule {}, {} size classes up to {}",
-        size(inspection.pool_bytes),
-        size(geometry.pool_bytes_max),
-        size(geometry.granule_bytes),
-        geometry.classes.len(),
-        size(geometry.classes.last().copied().unwrap_or(0)),
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<12}{value}\n"));
+    row("segment", format!("{:032x}", inspection.segment_id));
+    row("host", format!("{}, life {}", status_text(inspection), inspection.boot_epoch));
+    let largest = size(geometry.classes.last().copied().unwrap_or(0));
+    row(
+        "pool",
+        format!(
+            "{} of at most {}, granule {}, {} slot sizes up to {largest}",
+            size(inspection.pool_bytes),
+            size(geometry.pool_bytes_max),
+            size(geometry.granule_bytes),
+            geometry.classes.len(),
+        ),
     );
-    println!(
-        "peers       {} in the table, last serial {}",
-        inspection.peers.len(),
-        inspection.serial_last
-    );
+    let (peers, serial) = (inspection.peers.len(), inspection.serial_last);
+    row("peers", format!("{peers} in the table, last serial {serial}"));
     for peer in &inspection.peers {
-        println!(
-            "  {:>6}    process {}, user {}, {:?}, {:?}",
-            peer.serial, peer.pid, peer.uid, peer.role, peer.state
+        let (role, state) = (lower(peer.role), lower(peer.state));
+        row(
+            "",
+            format!("{}: process {}, user {}, {role}, {state}", peer.serial, peer.pid, peer.uid),
         );
     }
-    println!("memory      by slot size");
+    let slots: Vec<String> = slots.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    row("slots", slots.join(", "));
     for (slot_bytes, class) in &inspection.classes {
-        println!(
-            "  {:>8}  {} slots in {} extents of {} together",
-            size(*slot_bytes),
-            class.slots,
-            class.extents,
-            size(class.extent_bytes)
-        );
+        let (count, extents) = (class.slots, plural(class.extents, "extent"));
+        let (slot, all) = (size(*slot_bytes), size(class.extent_bytes));
+        row("", format!("{count} of {slot} in {extents}, {all} together"));
     }
-    if let Some(dead) = &inspection.audit {
-        let counts = &dead.counts;
-        println!(
-            "slots       {} published, {} free, {} granted, {} retired, {} quarantined",
-            counts.published.slots,
-            counts.free.slots,
-            counts.granted.slots,
-            counts.retired.slots,
-            counts.quarantined.slots
-        );
+    match findings.is_empty() {
+        true => row("audit", "clean".to_owned()),
+        false => findings.iter().for_each(|finding| row("audit", finding.clone())),
     }
+    text
 }
 
-fn print_audit(findings: &Findings) {
-    if findings.is_empty() {
-        println!("audit       clean");
-    }
-    for finding in findings {
-        println!("audit       {finding}");
-    }
+/// The name of a state, as a word in a sentence.
+fn lower(state: impl std::fmt::Debug) -> String {
+    format!("{state:?}").to_lowercase()
 }
 
-fn as_json(inspection: &Inspection, findings: &Findings) -> Value {
+fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn as_json(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Value {
     let classes: Vec<Value> = inspection
         .classes
         .iter()
@@ -118,9 +141,11 @@ fn as_json(inspection: &Inspection, findings: &Findings) -> Value {
         .iter()
         .map(|peer| {
             json!({ "serial": peer.serial, "pid": peer.pid, "uid": peer.uid,
-                    "role": format!("{:?}", peer.role), "state": format!("{:?}", peer.state) })
+                    "role": lower(peer.role), "state": lower(peer.state) })
         })
         .collect();
+    let slots: serde_json::Map<String, Value> =
+        slots.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
     json!({
         "segment_id": format!("{:032x}", inspection.segment_id),
         "live": matches!(inspection.status, SegmentStatus::Live { .. }),
@@ -131,7 +156,7 @@ fn as_json(inspection: &Inspection, findings: &Findings) -> Value {
         "serial_last": inspection.serial_last,
         "peers": peers,
         "classes": classes,
-        "published": inspection.audit.as_ref().map(|dead| dead.counts.published.slots),
+        "slots": slots,
         "audit": if findings.is_empty() { json!("clean") } else { json!(findings) },
     })
 }

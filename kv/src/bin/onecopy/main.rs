@@ -6,21 +6,20 @@ mod exit;
 mod guest;
 mod inspect;
 mod keys;
+mod out;
 mod replay;
 mod serve;
 mod signals;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
-        .with_writer(std::io::stderr)
-        .init();
+    trace_to_standard_error();
     let result = match cli.command {
         Command::Serve(args) => serve::serve(&args),
         Command::Destroy(args) => serve::destroy(&args),
@@ -38,5 +37,26 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// What `RUST_LOG` asks for, warnings where it asks for nothing.
+// r[impl cli.log]
+fn trace_to_standard_error() {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let (filter, error) = match EnvFilter::try_new(&wanted) {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("warn"), None),
+        Err(error) => (EnvFilter::new("warn"), Some(error)),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        // It would panic where standard error is closed.
+        .log_internal_errors(false)
+        .init();
+    if let Some(error) = error {
+        tracing::warn!("RUST_LOG={wanted} is not understood, so it is warn: {error}");
     }
 }

@@ -1,49 +1,61 @@
 //! `serve` and `destroy`: be a segment's host; remove a segment that has none.
 
-use crate::cli::{Common, ServeArgs};
+use crate::cli::{DestroyArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::guest::segment_path;
+use crate::out;
+use crate::signals::SignalWatch;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy::size::ByteSize;
-use onecopy_transport::host::{Host, HostOptions};
+use onecopy_transport::host::{Host, HostHandle, HostOptions};
 use onecopy_transport::segment::{DestroyError, DirError, SegmentPath, destroy as destroy_segment};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
+// r[impl cli.serve]
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let segment = segment_path(args.common.segment.as_deref())?;
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::no_segment)?;
+    let segment = segment_path(&args.place)?;
+    let options = host_options(args, &segment)?;
+    // Before there is anything to clean up: a signal during the start is obeyed after it.
+    let (tell_handle, handle) = channel::<HostHandle>();
+    let watch = SignalWatch::start(move || {
+        if let Ok(handle) = handle.recv() {
+            // A host that has ended needs no telling.
+            let _ = handle.leave();
+        }
+    })?;
     let service = CacheService::new(CacheServiceOptions {
         capacity: capacity(args),
         policy: args.policy,
         ..CacheServiceOptions::default()
     });
-    let host = Host::start(host_options(args, &segment)?, service).map_err(Failure::no_segment)?;
-    announce(args, &host);
-    let handle = host.handle();
-    let closer = signals.handle();
-    let watcher = std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            // A host that has ended needs no telling.
-            let _ = handle.leave();
-        }
-    });
+    let host = Host::start(options, service);
+    if let Ok(host) = &host {
+        // The watch keeps it until a signal comes.
+        let _ = tell_handle.send(host.handle());
+    }
+    // Where there is no host, a signal that came meanwhile waits for nothing.
+    drop(tell_handle);
+    let host = host.map_err(Failure::no_segment)?;
+    announce(args, &host)?;
     let result = host.serve();
-    closer.close();
-    // It only waits for signals and ends with them.
-    let _ = watcher.join();
+    drop(watch);
     result.map_err(Failure::no_segment)?;
-    if !args.common.json {
+    let path = segment.as_path().display();
+    if args.rm && segment.as_path().exists() {
+        return Err(Failure::NoSegment(format!("goodbye said, but {path} was not removed wholly")));
+    }
+    if !args.json {
         let end = if args.rm { "removed" } else { "kept; `onecopy destroy` removes it" };
-        eprintln!("onecopy: goodbye said; the segment {} is {end}", segment.as_path().display());
+        out::note(&format!("goodbye said; the segment {path} is {end}"));
     }
     Ok(())
 }
 
-pub fn destroy(args: &Common) -> Result<(), Failure> {
-    let path = segment_path(args.segment.as_deref())?;
+// r[impl cli.destroy]
+pub fn destroy(args: &DestroyArgs) -> Result<(), Failure> {
+    let path = segment_path(&args.place)?;
     let destroyed = match destroy_segment(&path) {
         Ok(destroyed) => destroyed,
         Err(DestroyError::Dir(DirError::NotFound { path })) => {
@@ -53,16 +65,16 @@ pub fn destroy(args: &Common) -> Result<(), Failure> {
     };
     let pool_left = destroyed.pool_left.as_ref().map(|path| path.display().to_string());
     if args.json {
-        println!("{}", json!({ "files": destroyed.files, "pool_left": pool_left }));
-    } else {
-        println!("removed {} ({} files)", path.as_path().display(), destroyed.files);
-        if let Some(left) = pool_left {
-            println!("left {left}, which is a device or not this segment's");
-        }
+        return out::line(json!({ "files": destroyed.files, "pool_left": pool_left }));
     }
-    Ok(())
+    out::line(format_args!("removed {} ({} files)", path.as_path().display(), destroyed.files))?;
+    match pool_left {
+        Some(left) => out::line(format_args!("left {left}, which is not this segment's any more")),
+        None => Ok(()),
+    }
 }
 
+// r[impl cli.serve.capacity]
 fn capacity(args: &ServeArgs) -> Capacity {
     match (args.capacity_blocks, args.capacity_bytes) {
         (Some(blocks), _) => Capacity::Blocks(blocks),
@@ -71,13 +83,15 @@ fn capacity(args: &ServeArgs) -> Capacity {
     }
 }
 
+// r[impl cli.serve.size]
 fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, Failure> {
-    let ring_capacity_bytes = u32::try_from(args.ring.bytes())
-        .map_err(|_| Failure::Refused(format!("--ring {} is more than 64M", args.ring)))?;
+    check_sizes(args)?;
+    // The parser sees to it that it is at most 64M.
+    let ring_capacity_bytes = u32::try_from(args.ring.bytes()).map_err(Failure::usage)?;
     let mut options = HostOptions::new(segment.as_path());
     options.pool = args.pool.clone();
     options.pool_bytes = args.size.bytes();
-    options.pool_bytes_max = args.size_max.bytes().max(args.size.bytes());
+    options.pool_bytes_max = args.size_max.bytes();
     options.granule_bytes = args.granule.bytes();
     options.slot_bytes_max = args.slot_max.map(ByteSize::bytes);
     options.guests_max = args.guests_max;
@@ -90,28 +104,48 @@ fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, 
     Ok(options)
 }
 
+fn check_sizes(args: &ServeArgs) -> Result<(), Failure> {
+    let ServeArgs { size, size_max, slot_max, .. } = args;
+    if size > size_max {
+        return Err(Failure::Usage(format!(
+            "--size {size} is larger than --size-max {size_max}: the pool starts with --size and \
+             never has more than --size-max"
+        )));
+    }
+    match slot_max {
+        Some(slot_max) if slot_max > size_max => Err(Failure::Usage(format!(
+            "--slot-max {slot_max} is larger than --size-max {size_max}: such a block never has room"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Says where guests can attach. With `--json` that is the one line of output.
-fn announce(args: &ServeArgs, host: &Host<CacheService>) {
+fn announce(args: &ServeArgs, host: &Host<CacheService>) -> Result<(), Failure> {
+    let stats = host.stats();
+    let figure = |name| stats.iter().find(|(known, _)| *known == name).map_or(0, |(_, is)| *is);
     let segment = host.segment().display().to_string();
-    let (size, size_max) = (args.size, args.size_max.max(args.size));
+    let (pool_bytes, blocks) = (figure("pool_bytes"), figure("blocks"));
     let pool_bytes_max = host.geometry().pool_bytes_max;
-    if args.common.json {
-        let line = json!({
-            "segment": segment,
-            "pool_bytes_max": pool_bytes_max,
-            "boot_epoch": host.boot_epoch(),
-            "pid": std::process::id(),
-        });
-        println!("{line}");
-        return;
-    }
     let epoch = host.boot_epoch();
-    if epoch > 1 {
-        println!(
-            "serving {segment} again (life {epoch}; sizes and classes stay as they were made)"
-        );
-    } else {
-        println!("serving {segment} with {size} of pool, up to {size_max}");
+    if args.json {
+        return out::line(json!({
+            "segment": segment,
+            "pid": std::process::id(),
+            "boot_epoch": epoch,
+            "pool_bytes": pool_bytes,
+            "pool_bytes_max": pool_bytes_max,
+            "blocks": blocks,
+        }));
     }
-    println!("Ctrl-C says goodbye{}", if args.rm { " and removes it" } else { " and keeps it" });
+    let size = ByteSize::from_bytes(pool_bytes);
+    let size_max = ByteSize::from_bytes(pool_bytes_max);
+    let again = match epoch {
+        1 => String::new(),
+        _ => format!(" again with the {blocks} blocks in it"),
+    };
+    let end = if args.rm { "removes" } else { "keeps" };
+    out::line(format_args!(
+        "serving {segment}{again}, {size} of pool, up to {size_max}; Ctrl-C ends it and {end} it"
+    ))
 }

@@ -35,7 +35,11 @@ fn run() -> RunFigures {
     RunFigures {
         duration: Duration::from_millis(500),
         guests_killed: 2,
+        guests_recovered: 2,
         recoveries: vec![Duration::from_micros(1_500), Duration::from_millis(40)],
+        requests_redone: 1,
+        slots_taken_back: 7,
+        grown_from_bytes: 64 << 20,
         grown_to_bytes: 3 << 29,
         audit_findings: vec![],
     }
@@ -57,10 +61,14 @@ fn the_report_has_the_fields_that_programs_read() {
             // Of three lookups, one of them of the killed worker: the middle of 100 to 101 ns.
             "lookup_ns": { "p50": 101.0, "p99": 101.0 },
             "publish_ns": null,
+            "seconds": 0.5,
             "requests_per_second": 4.0,
             "guests_killed": 2,
             "guests_recovered": 2,
+            "requests_redone": 1,
+            "slots_taken_back": 7,
             "recovery_ms": { "p50": 1.5, "p99": 40.031 },
+            "grown_from_bytes": 64 << 20,
             "grown_to_bytes": 3 << 29,
             "audit": "clean",
         })
@@ -102,16 +110,16 @@ fn the_table_is_aligned() {
     report.references = 1_234_567;
     report.audit = "one\ntwo".to_owned();
     let expected = "\
-requests               2
-requests per second    4
+requests               2 in 0.5 s, 4/s
 block references       1,234,567
 hits                   300 (25.00 %)
 read back and checked  2.0 MiB, 1 wrong blocks
 lookup                 p50 101 ns, p99 101 ns per key
 publish                p50 2.3 us, p99 1.5 ms per key
 guests killed          2, 2 recovered
-recovery               p50 1.5 ms, p99 40.0 ms
-pool                   1.5 GiB
+cost of the kills      1 requests done again, 7 slots taken back
+recovered within       p50 1.5 ms, p99 40.0 ms
+pool                   grew from 64.0 MiB to 1.5 GiB
 audit                  one
                        two";
     assert_eq!(report.to_string(), expected);

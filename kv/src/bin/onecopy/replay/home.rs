@@ -4,7 +4,7 @@ use super::plan::Plan;
 use crate::exit::Failure;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions, ServeError};
-use onecopy_transport::segment::SegmentPath;
+use onecopy_transport::segment::{SegmentDir, SegmentPath, SegmentStatus, destroy};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the temporary directories are called.
+const PREFIX: &str = "onecopy-replay-";
+/// The segment in such a directory.
+const SEGMENT: &str = "segment";
 
 /// The host and its segment. Dropping it ends the host and removes everything.
 pub struct Home {
@@ -20,18 +24,32 @@ pub struct Home {
     events: Receiver<HostEvent>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     /// Removed after the host has left.
-    _directory: TempDir,
+    _directory: Private,
+}
+
+/// A directory that goes with what is in it.
+struct Private(TempDir);
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // Without a descriptor, where a failed start has left these two and nothing else; what is
+        // more than that goes with the field.
+        let _ = std::fs::remove_dir(self.0.path().join(SEGMENT));
+        let _ = std::fs::remove_dir(self.0.path());
+    }
 }
 
 impl Home {
     pub fn start(plan: &Plan) -> Result<Home, Failure> {
         let parent = SegmentPath::default_for_user();
         let parent = parent.as_path().ancestors().nth(2).unwrap_or(Path::new("/dev/shm"));
+        sweep(parent);
         let directory = tempfile::Builder::new()
-            .prefix("onecopy-replay-")
+            .prefix(PREFIX)
             .tempdir_in(parent)
             .map_err(|error| Failure::NoSegment(format!("{}: {error}", parent.display())))?;
-        let segment = directory.path().join("segment");
+        let directory = Private(directory);
+        let segment = directory.0.path().join(SEGMENT);
         let (sender, events) = channel();
         let mut options = HostOptions::new(&segment);
         options.pool_bytes = plan.pool_bytes;
@@ -84,5 +102,30 @@ impl Drop for Home {
         {
             tracing::warn!("the replay's host did not end well");
         }
+    }
+}
+
+/// Removes what replays left that were killed: segments of this user whose host is gone.
+// r[impl cli.replay.leftovers]
+fn sweep(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            remove_leftover(&entry.path());
+        }
+    }
+}
+
+/// One that is being made or removed by somebody else at this moment is neither dead nor unfinished,
+/// or the lock says so.
+fn remove_leftover(directory: &Path) {
+    let Ok(segment) = SegmentPath::new(directory.join(SEGMENT)) else { return };
+    let status = SegmentDir::open(&segment).ok().and_then(|dir| dir.classify().ok());
+    if matches!(status, Some(SegmentStatus::Dead | SegmentStatus::Unfinished))
+        && destroy(&segment).is_ok()
+    {
+        tracing::info!(directory = %directory.display(), "removed what a killed replay left");
+        // Empty now, or somebody's who will remove it.
+        let _ = std::fs::remove_dir(directory);
     }
 }

@@ -1,6 +1,9 @@
 //! `replay`: a trace of requests through one shared pool, by several processes.
 
+mod guests;
 mod home;
+mod kills;
+mod outside;
 pub mod plan;
 pub mod progress;
 pub mod supervisor;
@@ -10,36 +13,62 @@ pub use worker::guest;
 
 use crate::cli::ReplayArgs;
 use crate::exit::Failure;
+use crate::out;
 use crate::signals::Interrupted;
 use onecopy::replay::report::{AUDIT_CLEAN, ReplayReport};
 use plan::Plan;
 use progress::Bar;
 
 pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
-    let interrupted = Interrupted::watch().map_err(Failure::refused)?;
+    let interrupted = Interrupted::watch()?;
     let plan = Plan::from_args(args)?;
     let bar = Bar::new(plan.requests as u64, "replay");
     let report = supervisor::run(&plan, &interrupted, &bar)?;
     drop(bar);
     if args.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::refused)?);
+        out::line(serde_json::to_string(&report).map_err(Failure::refused)?)?;
     } else {
-        println!("{}", report.table());
+        out::line(report.table())?;
     }
     judge(&report)
 }
 
 /// A replay that read a wrong byte, or left a mess, has failed.
+// r[impl cli.replay.judge]
 pub fn judge(report: &ReplayReport) -> Result<(), Failure> {
-    if report.mismatches > 0 {
-        return Err(Failure::WrongData(format!("{} blocks were read wrong", report.mismatches)));
+    let ReplayReport { mismatches, guests_killed, guests_recovered, audit, .. } = report;
+    let wrong = if *mismatches > 0 {
+        format!("{mismatches} blocks were read wrong")
+    } else if guests_killed != guests_recovered {
+        format!("{guests_killed} guests were killed and {guests_recovered} recovered")
+    } else if audit != AUDIT_CLEAN {
+        format!("the audit is not clean: {audit}")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::WrongData(wrong))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use crate::exit::Failure;
+    use onecopy::replay::board::Supervisor;
+    use onecopy::replay::report::{ReplayReport, RunFigures};
+
+    // r[verify cli.replay.judge]
+    #[test]
+    fn what_is_wrong_is_wrong_data() {
+        let board = Supervisor::create(1, 1).unwrap();
+        let clean = ReplayReport::build(&board, &RunFigures::default()).unwrap();
+        assert!(judge(&clean).is_ok());
+        let wrong = [
+            ReplayReport { mismatches: 1, ..clean.clone() },
+            ReplayReport { guests_killed: 2, guests_recovered: 1, ..clean.clone() },
+            ReplayReport { audit: "slot 3 is in two places".to_owned(), ..clean },
+        ];
+        for report in wrong {
+            assert!(matches!(judge(&report), Err(Failure::WrongData(_))), "{report:?}");
+        }
     }
-    if report.guests_killed != report.guests_recovered && report.recovery_ms.is_some() {
-        let (killed, recovered) = (report.guests_killed, report.guests_recovered);
-        return Err(Failure::WrongData(format!("{killed} guests killed, {recovered} recovered")));
-    }
-    if report.audit != AUDIT_CLEAN {
-        return Err(Failure::WrongData(format!("audit: {}", report.audit)));
-    }
-    Ok(())
 }

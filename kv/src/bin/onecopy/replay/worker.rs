@@ -4,11 +4,13 @@
 use super::plan::Source;
 use crate::cli::ReplayGuestArgs;
 use crate::exit::Failure;
+use crate::signals;
 use onecopy::cache::{Cache, CacheOptions, Fill, PublishOptions, ToPublish};
 use onecopy::key::Key;
 use onecopy::replay::board::{RequestOutcome, Worker};
 use onecopy::replay::payload;
 use onecopy_transport::guest::GuestOptions;
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 use std::time::{Duration, Instant};
 
 /// Blocks that are reserved, filled and published together.
@@ -17,9 +19,10 @@ const BATCH_BLOCKS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn guest(args: &ReplayGuestArgs) -> Result<(), Failure> {
+    end_with_supervisor(args.supervisor)?;
     let source = match &args.trace {
         Some(path) => Source::File(path.clone()),
-        None => Source::Generator(args.seed),
+        None => Source::Generator { seed: args.seed, conversations: args.conversations },
     };
     let trace = source.load()?;
     let mut worker = Worker::join(std::io::stdin(), args.place).map_err(Failure::refused)?;
@@ -39,6 +42,19 @@ pub fn guest(args: &ReplayGuestArgs) -> Result<(), Failure> {
     }
     let detached = replayer.cache.guest().detach(Instant::now() + PATIENCE);
     detached.map_err(Failure::refused)
+}
+
+/// Ctrl-C in a terminal reaches every process of it. The supervisor ends its guests; if it cannot,
+/// because it was killed, the system does.
+fn end_with_supervisor(supervisor: u32) -> Result<(), Failure> {
+    signals::ignore()?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::refused)?;
+    // It may have ended before the line above.
+    let parent = rustix::process::getppid().map(Pid::as_raw_nonzero);
+    match parent.is_some_and(|parent| parent.get().cast_unsigned() == supervisor) {
+        true => Ok(()),
+        false => Err(Failure::Refused("the replay that this guest belongs to is gone".into())),
+    }
 }
 
 struct Replayer {
@@ -69,7 +85,7 @@ impl Replayer {
         outcome: &mut RequestOutcome,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let blocks = self.cache.lookup_prefix(keys).map_err(Failure::refused)?;
+        let blocks = self.cache.lookup_prefix(keys)?;
         outcome.lookup_ns = started.elapsed().as_nanos() as u64;
         outcome.hits = blocks.len() as u64;
         // The miss that ends the prefix was looked up too.
@@ -96,7 +112,7 @@ impl Replayer {
         let started = Instant::now();
         let reserve = |_| self.cache.reserve(self.block_bytes);
         let fills: Result<Vec<Fill>, _> = keys.iter().map(reserve).collect();
-        let mut fills = fills.map_err(Failure::refused)?;
+        let mut fills = fills?;
         let mut time = started.elapsed();
         for (fill, id) in fills.iter_mut().zip(block_ids) {
             payload::fill(&mut fill[..self.block_bytes as usize], self.run, *id);
@@ -109,7 +125,7 @@ impl Replayer {
         });
         let started = Instant::now();
         for published in self.cache.publish_many(blocks.collect()) {
-            published.map_err(Failure::refused)?;
+            published?;
         }
         time += started.elapsed();
         let per_key = time.as_nanos() as u64 / keys.len().max(1) as u64;

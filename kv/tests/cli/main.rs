@@ -1,0 +1,11 @@
+//! The program `onecopy` as a person or a script meets it.
+
+mod blocks;
+mod demo;
+mod errors;
+mod help;
+mod inspect;
+mod limits;
+mod replay;
+mod rig;
+mod serve;

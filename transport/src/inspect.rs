@@ -134,7 +134,7 @@ pub struct DeadAudit {
 ///
 /// # Errors
 /// [`InspectError`] when there is none, or it cannot be read.
-// pending r[impl inspect.changes_nothing]
+// r[impl inspect.changes_nothing]
 pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection, InspectError> {
     let dir = SegmentDir::open(path)?;
     let status = dir.classify()?;

@@ -8,7 +8,7 @@ use onecopy_transport::process::Pidfd;
 use onecopy_transport::segment::SegmentPath;
 use onecopy_transport::socket::{AttachSocket, Received};
 use onecopy_transport::wire::{
-    ErrorWords, GrantedAt, Grants, Hello, Refusal, RequestError, Welcome, flag,
+    ErrorWords, GrantedAt, Grants, Hello, Refill, Refusal, RequestError, Welcome, flag, kind,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -163,6 +163,14 @@ impl RawGuest {
     pub fn ask(&mut self, kind: u8, flags: u8, bytes: &[u8]) -> RawAnswer {
         self.send(kind, flags, 1, bytes);
         self.answer()
+    }
+
+    /// Asks for one slot.
+    pub fn reserve(&mut self, size_bytes: u64) -> SlotRef {
+        let refill = Refill { size_bytes: size_bytes.into(), count: 1.into() };
+        let answer = self.ask(kind::REFILL, 0, zerocopy::IntoBytes::as_bytes(&refill));
+        assert_eq!(answer.refusal(), None);
+        answer.granted()[0]
     }
 
     /// Whether the host has closed the connection.

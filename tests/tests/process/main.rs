@@ -2,12 +2,20 @@
 //! cut off, growing and coming back.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
+mod attach;
 mod cut_off;
 mod death;
 mod embedded;
 mod goodbye;
+mod growth;
+mod hostile;
+mod leave;
 mod limbo;
+mod links;
+mod refusals;
+mod reserve;
 mod suspect;
+mod takeover;
 
 /// The program of the peers.
 const PEER: &str = env!("CARGO_BIN_EXE_onecopy-test-peer");

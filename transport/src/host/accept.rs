@@ -77,7 +77,7 @@ impl<S: Service> Host<S> {
 
     /// Who connects and says nothing does not keep others out: the one who has been silent for
     /// longest has to go.
-    // pending r[impl attach.silence]
+    // r[impl attach.silence]
     fn make_room_to_greet(&mut self) {
         let silent = |greeting: &&Greeting| greeting.deadline.is_some();
         if self.greetings.iter().filter(silent).count() >= HELLOS_MAX
@@ -147,7 +147,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Puts the guest in service, then hands out its descriptors.
-    // pending r[impl attach.in_service_first]
+    // r[impl attach.in_service_first]
     fn let_in(&mut self, socket: &AttachSocket, accepted: Accepted) -> Result<Entry, Refusal> {
         let serial = self.next_serial()?;
         let lease_serial = self.lease_serial(&accepted, serial);
@@ -194,6 +194,7 @@ impl<S: Service> Host<S> {
         Ok(rings)
     }
 
+    // r[impl attach.refused]
     fn check_hello(&self, record: &[u8], received: Received) -> Result<Accepted, Refusal> {
         let (hello, role) = Hello::parse(record)?;
         if self.leaving {
@@ -228,8 +229,8 @@ impl<S: Service> Host<S> {
 
     /// Whether one more guest may come. A place that is reserved is as good as taken; whoever claims
     /// one is not counted twice, because its greeting is over.
-    // pending r[impl attach.guests_max]
-    // pending r[impl attach.reserved_counts]
+    // r[impl attach.guests_max]
+    // r[impl attach.reserved_counts]
     pub(super) fn check_room(&self) -> Result<(), Refusal> {
         let linked = self.peers.iter().filter(|peer| peer.link.is_some()).count();
         let reserved = self.greetings.iter().filter(|greeting| greeting.deadline.is_none()).count();
@@ -239,7 +240,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Every attach gets a serial that was never used before; the header knows it first.
-    // pending r[impl attach.serial]
+    // r[impl attach.serial]
     fn next_serial(&mut self) -> Result<Serial, Refusal> {
         let serial = self.core.control.serial_last() + 1;
         match Serial::try_from(serial) {
@@ -283,7 +284,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Descriptors made for this guest: none shares its open file description with another.
-    // pending r[impl attach.own_descriptors]
+    // r[impl attach.own_descriptors]
     fn descriptors(&self, role: Role, files: &AttachFiles) -> Result<Vec<OwnedFd>, SystemError> {
         let mut descriptors = vec![
             reopen(&self.control_file, Access::ReadOnly)?,

@@ -119,7 +119,7 @@ impl<S: Service> Core<S> {
     }
 
     /// A payload slot must be granted to the guest that names it, and be long enough.
-    // pending r[impl link.slot_checked]
+    // r[impl link.slot_checked]
     fn check_granted(&self, who: &Who, slot: SlotRef, length: u64) -> Result<(), RequestError> {
         let granted = self.pool.slot(slot).is_some_and(|view| {
             view.state == SlotState::Granted

@@ -203,7 +203,7 @@ impl<S: Service> Core<S> {
 
 impl<S: Service> Host<S> {
     /// Publishes a step that has ended, and answers who waited for it.
-    // pending r[impl growth.publish]
+    // r[impl growth.publish]
     pub(super) fn finish_growth(&mut self) {
         let Some((from_bytes, to_bytes, result)) = self.core.growth.finished() else { return };
         match result {

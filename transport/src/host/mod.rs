@@ -22,6 +22,8 @@ mod serve;
 mod start;
 mod stats;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod wake;
 

@@ -86,6 +86,7 @@ impl Link {
     ///
     /// # Errors
     /// Says in words how the guest broke the ring.
+    // r[impl link.hostile]
     pub fn next_request(&mut self) -> Result<Option<FrameHeader>, String> {
         if let Some(header) = self.waiting.take() {
             return Ok(Some(header));

@@ -80,7 +80,7 @@ impl<S: Service> Core<S> {
     }
 
     /// Lets a refill wait for growth that is under way or can be started.
-    // pending r[impl growth.refill_waits]
+    // r[impl growth.refill_waits]
     fn park(&mut self, who: &Who, request_id: u32, class: ClassIndex, count: u32) -> bool {
         let waiting = self.parked.iter().filter(|parked| parked.serial == who.serial).count();
         if waiting >= PARKED_PER_GUEST_MAX || !self.grow_for(self.pool.classes().slot_bytes(class))
@@ -163,7 +163,7 @@ impl<S: Service> Core<S> {
         }
     }
 
-    // pending r[impl pool.quota]
+    // r[impl pool.quota]
     fn check_quota(&self, serial: Serial, class: ClassIndex) -> Result<(), RequestError> {
         let held_bytes = self.pool.granted_to(serial).bytes;
         let wanted_bytes = self.pool.classes().slot_bytes(class);

@@ -57,7 +57,7 @@ impl PeerReservation {
 }
 
 impl Drop for PeerReservation {
-    // pending r[impl attach.reservation]
+    // r[impl attach.reservation]
     fn drop(&mut self) {
         if self.socket.is_some() {
             // A host that has ended holds no place either.

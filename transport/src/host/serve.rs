@@ -71,7 +71,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Sleeps until a guest rings, something else happens, or the next tick is due.
-    // pending r[impl doorbell.host_sleeps]
+    // r[impl doorbell.host_sleeps]
     fn sleep(&mut self) -> Result<(), ServeError> {
         self.sleeper.prepare();
         let timeout = if self.has_requests() {
@@ -107,7 +107,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Tells every guest that the host leaves, so that it is not taken for dead.
-    // pending r[impl host.goodbye]
+    // r[impl host.goodbye]
     fn say_goodbye(&mut self) {
         self.core.control.set_host_state(HostState::Left);
         for link in self.peers.iter_mut().filter_map(|peer| peer.link.as_mut()) {

@@ -183,7 +183,7 @@ impl<S: Service> Host<S> {
     ///
     /// # Errors
     /// [`StartError`]; nothing that stood there before is changed or lost.
-    // pending r[impl host.start]
+    // r[impl host.start]
     pub fn start(options: HostOptions, service: S) -> Result<Host<S>, StartError> {
         check_options(&options)?;
         let path = SegmentPath::new(&options.segment)?;
@@ -223,6 +223,8 @@ impl<S: Service> Host<S> {
         let Opened { control, segment_id, fresh, .. } = opened;
         let geometry = control.geometry().clone();
         let resources = |what| move |source| StartError::Resources { what, source };
+        // All of it is checked before anything is stored.
+        let (pool, found) = VarSlotPool::recover(control.clone())?;
         let region = control.service_region();
         service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh })?;
         let wake = WakeHandle::new().map_err(resources("an eventfd"))?;
@@ -245,7 +247,6 @@ impl<S: Service> Host<S> {
         poller.watch(&listener, Ready::Listener).map_err(resources("to watch the socket"))?;
         poller.watch(&wake, Ready::Wake).map_err(resources("to watch an eventfd"))?;
         let clock_base_s = control.coarse_clock_s();
-        let (pool, found) = VarSlotPool::recover(control.clone())?;
         // What could not be used has been refused by now, and stands as it stood.
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
@@ -387,7 +388,7 @@ fn control_path(dir: &SegmentDir) -> PathBuf {
 }
 
 /// A file that is shorter than what is published was cut by somebody: to touch it is SIGBUS.
-// pending r[impl host.torn_files]
+// r[impl host.torn_files]
 fn check_size(file: impl AsFd, path: &Path, expected_bytes: u64) -> Result<(), StartError> {
     let stat = rustix::fs::fstat(file)
         .map_err(|source| StartError::Resources { what: "to look at a file", source })?;

@@ -69,7 +69,7 @@ impl<S: Service> Core<S> {
     }
 
     /// Checks everything that must add up.
-    // pending r[impl audit.host]
+    // r[impl audit.host]
     pub fn audit(&self) -> AuditReport {
         let mut report = AuditReport::default();
         self.pool.audit(&mut report);

@@ -17,7 +17,7 @@ use onecopy_shm::{Access, SlotState};
 
 impl<S: Service> Host<S> {
     /// Sorts out the slots and peers of an earlier life, before anybody is let in.
-    // pending r[impl host.take_over]
+    // r[impl host.take_over]
     pub(super) fn take_over(&mut self, found: Vec<FoundSlot>) -> Result<(), StartError> {
         let rows = self.core.geometry.peers_max;
         for row in 0..rows {

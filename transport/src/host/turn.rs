@@ -46,7 +46,7 @@ impl<S: Service> Host<S> {
 }
 
 impl<S: Service> Core<S> {
-    // pending r[impl link.bounded_work]
+    // r[impl link.bounded_work]
     fn serve(&mut self, peer: &mut Peer) -> bool {
         let mut served = 0;
         while served < REQUESTS_PER_TURN {
@@ -68,7 +68,7 @@ impl<S: Service> Core<S> {
         served > 0
     }
 
-    // pending r[impl link.reply_room]
+    // r[impl link.reply_room]
     fn serve_one(&mut self, peer: &mut Peer) -> Step {
         let Peer { who, link: Some(link), stock, ended: None, .. } = peer else {
             return Step::Nothing;

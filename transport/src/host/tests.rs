@@ -1,0 +1,97 @@
+use super::{Host, HostOptions};
+use crate::Serial;
+use crate::audit::AuditReport;
+use crate::layout::Geometry;
+use crate::pool::{ClassIndex, VarSlotPool};
+use crate::service::{Answer, Found, Request, Service, ServiceContext, ServiceError, ServiceStart};
+use crate::wire::RequestError;
+use onecopy_shm::SlotRef;
+
+/// A service that does nothing, and finds fault with itself if it is told to.
+struct Idle {
+    is_damaged: bool,
+}
+
+impl Service for Idle {
+    fn id(&self) -> u64 {
+        1
+    }
+
+    fn region_bytes(&self, _geometry: &Geometry) -> u64 {
+        0
+    }
+
+    fn start(&mut self, _start: ServiceStart<'_>) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
+    fn slot_found(&mut self, _slot: SlotRef, _context: &mut ServiceContext<'_>) -> Found {
+        Found::Keep
+    }
+
+    fn reply_bytes_max(&self, _request: &Request<'_>) -> u32 {
+        0
+    }
+
+    fn request(
+        &mut self,
+        request: &Request<'_>,
+        _context: &mut ServiceContext<'_>,
+        _reply: &mut [u8],
+    ) -> Result<Answer, RequestError> {
+        Err(request.malformed(0))
+    }
+
+    fn peer_gone(&mut self, _serial: Serial, _context: &mut ServiceContext<'_>) {}
+
+    fn make_room(&mut self, _class: ClassIndex, _context: &mut ServiceContext<'_>) -> u32 {
+        0
+    }
+
+    fn audit(&self, _pool: &VarSlotPool, report: &mut AuditReport) {
+        if self.is_damaged {
+            report.find("idle", format_args!("damaged"));
+        }
+    }
+
+    fn stats(&self, _pool: &VarSlotPool) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
+
+// r[verify audit.host]
+#[test]
+fn an_audit_looks_at_slots_at_the_service_and_at_owners() {
+    let base = tempfile::tempdir().unwrap();
+    let options = HostOptions {
+        pool_bytes: 4 << 20,
+        pool_bytes_max: 4 << 20,
+        ..HostOptions::new(base.path().join("segment"))
+    };
+    let mut host = Host::start(options, Idle { is_damaged: false }).unwrap();
+    assert!(host.audit().is_clean());
+
+    let areas = |host: &Host<Idle>| -> Vec<&'static str> {
+        host.audit().findings().iter().map(|finding| finding.area).collect()
+    };
+    host.core.service.is_damaged = true;
+    assert_eq!(areas(&host), ["idle"]);
+    host.core.service.is_damaged = false;
+
+    // Granted to nobody, and quarantined for nobody.
+    let slot = host.core.pool.grant(77, 0).unwrap();
+    assert_eq!(areas(&host), ["host.owner"]);
+    assert!(host.audit().to_string().contains("77"));
+    host.core.pool.quarantine(77);
+    assert_eq!(areas(&host), ["host.owner"]);
+    host.core.pool.release_quarantined(77);
+    assert!(host.audit().is_clean());
+
+    // A shared word that is not what the host knows.
+    let word = host.core.control.slot_word(slot.slot);
+    host.core.control.set_slot_word(slot.slot, onecopy_shm::SlotWord::published(9));
+    assert!(areas(&host).iter().any(|area| area.starts_with("pool.")), "{:?}", areas(&host));
+    let before = onecopy_shm::SlotWord::decode(word).unwrap();
+    host.core.control.set_slot_word(slot.slot, before);
+    assert!(host.audit().is_clean());
+}

@@ -146,15 +146,18 @@ fn a_full_ring_is_waited_for_and_answers_are_taken_meanwhile() {
     // More answers than the other ring holds: the guest must take them while it waits for room.
     let count = 200;
     let asker = guest.clone();
-    let asker = thread::spawn(move || -> Vec<Pending> {
-        (0..count).map(|_| asker.submit_with(ECHO, 200, fill, soon()).unwrap()).collect()
+    let sent_count = sent.len();
+    let asker = thread::spawn(move || {
+        let submitted: Vec<Pending> =
+            (0..count).map(|_| asker.submit_with(ECHO, 200, fill, soon()).unwrap()).collect();
+        for pending in sent.into_iter().chain(submitted) {
+            assert_eq!(&*pending.wait(soon()).unwrap(), &[7; 200]);
+        }
     });
-    for _ in 0..sent.len() + count {
+    for _ in 0..sent_count + count {
         host.echo();
     }
-    for pending in sent.into_iter().chain(asker.join().unwrap()) {
-        assert_eq!(&*pending.wait(soon()).unwrap(), &[7; 200]);
-    }
+    asker.join().unwrap();
 }
 
 #[test]

@@ -25,7 +25,8 @@ pub struct GuestOptions {
     /// How long an attach may take. Default: 5 s.
     pub attach_deadline: Duration,
     /// Wait by looking only: never sleep and never make a system call while the host is awake.
-    /// Costs a core for each thread that waits. Default: no.
+    /// Costs a core for each thread that waits. That the host died is then for the watcher to see;
+    /// without one it shows at the deadline. Default: no.
     pub polling: bool,
     /// Run a small thread that beats the heartbeat, sees the host die and notices growth. Without
     /// it each call does its part, and a guest that calls nothing is suspected. Default: yes.

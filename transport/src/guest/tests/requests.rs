@@ -1,6 +1,7 @@
 //! Requests and answers.
 
 use super::scripted::{INLINE_MAX, attached, attached_with, in_ms, options, soon};
+use crate::guest::link::Outgoing;
 use crate::guest::{CallError, GuestOptions, Pending};
 use crate::wire::{RequestError, SlotPayload, flag, kind};
 use onecopy_shm::SlotRef;
@@ -57,6 +58,37 @@ fn an_answer_goes_straight_to_its_place_past_others_in_flight() {
     for (number, pending) in earlier.iter_mut().enumerate() {
         assert_eq!(&*pending.wait_again(soon()).unwrap(), &[number as u8]);
         assert_eq!(pending.wait_again(soon()).unwrap_err(), CallError::Taken);
+    }
+}
+
+// r[verify guest.call.direct]
+#[test]
+fn only_an_answer_that_fits_is_taken_straight_from_the_ring() {
+    let refused = RequestError::WrongRole.encode();
+    let answers: [(u8, &[u8], bool); 4] = [
+        (0, b"12345678", true),
+        (0, b"", true),
+        (0, b"123456789", false),
+        (flag::ERROR, refused.as_bytes(), false),
+    ];
+    let (guest, mut host) = attached();
+    let link = &guest.inner.link;
+    for (flags, bytes, fits) in answers {
+        let outgoing = Outgoing::inline(ECHO, 0);
+        let (mut state, request_id) = link.submit(link.lock(), outgoing, no_bytes, soon()).unwrap();
+        host.next();
+        host.send(ECHO, flags, request_id, bytes);
+        let mut target = [0xff; 64];
+        let copied = link.answer_directly(&mut state, request_id, &mut target[..8]);
+        assert_eq!(copied, fits.then_some(bytes.len()));
+        assert_eq!(state.desk.pending.is_answered(request_id), !fits);
+        if fits {
+            assert_eq!(&target[..bytes.len()], bytes);
+            assert!(target[bytes.len()..].iter().all(|&byte| byte == 0xff));
+        } else {
+            assert!(state.desk.pending.take(request_id).is_some(), "put aside");
+        }
+        assert_eq!(state.desk.pending.in_flight(), 0);
     }
 }
 
@@ -280,6 +312,25 @@ fn a_thread_that_waits_for_long_does_not_hold_up_others() {
     busy.join().unwrap();
     host.send(ECHO, 0, slow_header.request_id, &slow_bytes);
     assert_eq!(waiter.join().unwrap().unwrap(), b"slow");
+}
+
+/// One thread sleeps on the socket for all; when it stops waiting another one must.
+#[test]
+fn a_receiver_that_gives_up_hands_over() {
+    let (guest, mut host) = attached();
+    let receiver = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let parked = guest.submit_with(ECHO, 0, no_bytes, soon()).unwrap();
+    let given_up = thread::spawn(move || receiver.wait(in_ms(200)).unwrap_err());
+    host.wait_for_sleep();
+    let started = Instant::now();
+    let parked = thread::spawn(move || parked.wait(started + Duration::from_secs(60)));
+    let error = given_up.join().unwrap();
+    assert_eq!(error, CallError::DeadlineExceeded { sent: true });
+    host.wait_for_sleep();
+    host.echo();
+    host.echo();
+    parked.join().unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(50), "not only at its deadline");
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Inner {
         state: &mut LinkState,
         class: ClassIndex,
     ) -> Result<Option<HeldSlot>, ReserveError> {
-        if let Some(end) = state.end {
+        if let Some(end) = self.link.end_of(state) {
             return Err(ReserveError::Link(end));
         }
         if self.closing.load(Ordering::Relaxed) {

@@ -74,6 +74,23 @@ fn a_host_that_leaves_in_order_is_told_apart_from_one_that_died() {
 }
 
 #[test]
+fn stock_of_a_host_that_is_gone_is_not_handed_out() {
+    let (guest, mut host) = attached();
+    let slot = host.areas.grant(1, UNIT, 64);
+    host.send_grants(kind::GRANTS, 0, 0, &[slot]);
+    drop(guest.try_reserve(64).unwrap());
+    drop(host);
+    let deadline = soon();
+    while !guest.inner.link.is_closed() {
+        assert!(Instant::now() < deadline, "the watcher does not see the host die");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let gone = ReserveError::Link(LinkEnd::HostGone);
+    assert_eq!(guest.reserve(64, soon()).unwrap_err(), gone);
+    assert_eq!(guest.try_reserve(64).unwrap_err(), gone);
+}
+
+#[test]
 fn what_is_leased_stays_readable_after_the_host_died() {
     let (guest, host) = attached();
     let areas = std::sync::Arc::clone(&host.areas);

@@ -17,6 +17,7 @@ use onecopy::size::ByteSize;
 use onecopy_transport::segment::Room;
 use serde_json::json;
 use std::path::Path;
+use std::time::Duration;
 
 const GUESTS: u32 = 4;
 const CAPACITY_BLOCKS: u32 = GeneratorOptions::CAPACITY_BLOCKS;
@@ -29,7 +30,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let interrupted = Interrupted::watch()?;
     let plan = plan(args)?;
     if !args.json {
-        introduce(&plan)?;
+        introduce(&plan, args.kill_guest_every.is_some())?;
     }
     let bar = Bar::new(plan.requests as u64, "demo");
     let report = run(&plan, &interrupted, &bar)?;
@@ -56,7 +57,10 @@ fn plan(args: &DemoArgs) -> Result<Plan, Failure> {
         block_bytes,
         capacity_blocks,
         policy: PolicyKind::Lru,
-        kills: Kills::Once { requests_done: trace.request_count() / 2 },
+        kills: match args.kill_guest_every {
+            Some(seconds) => Kills::Every(Duration::from_secs_f64(seconds)),
+            None => Kills::Once { requests_done: trace.request_count() / 2 },
+        },
         segment: None,
         pool_bytes: POOL_BLOCKS * block_bytes,
         pool_bytes_max,
@@ -82,13 +86,14 @@ fn sizes(trace: &Trace) -> Result<(u64, u64), Failure> {
     }
 }
 
-fn introduce(plan: &Plan) -> Result<(), Failure> {
+fn introduce(plan: &Plan, many_kills: bool) -> Result<(), Failure> {
+    let victims = if many_kills { "many are" } else { "one process is" };
     let block = ByteSize::from_bytes(plan.block_bytes);
     let pool = ByteSize::from_bytes(plan.pool_bytes).rounded();
     let requests = plan.requests;
     out::line(format_args!(
         "{GUESTS} processes answer {requests} requests of made-up conversations from one cache of\n\
-         {CAPACITY_BLOCKS} blocks of {block}. The pool starts with {pool} and grows, one process is\n\
+         {CAPACITY_BLOCKS} blocks of {block}. The pool starts with {pool} and grows, {victims}\n\
          killed on the way, and every byte that is read is checked.\n"
     ))
 }

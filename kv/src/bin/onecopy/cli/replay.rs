@@ -93,6 +93,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 8000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub conversations: u32,
+    /// Kill a guest every so many seconds, instead of one half way; 0.001 to 86400
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub kill_guest_every: Option<f64>,
 }
 
 /// How a guest process of `replay` finds its work; written by `replay` itself.

@@ -43,6 +43,19 @@ impl Death {
     }
 }
 
+impl Kill {
+    /// Whether the host has nothing more to do about it. A guest that had no request in hand may
+    /// have been killed before its attach: then the host never hears of it.
+    pub fn is_settled(&self) -> bool {
+        self.recovered.is_some() || !self.was_busy
+    }
+
+    /// Whether a guest of the host was killed, not just a process that was to become one.
+    pub fn counts(&self) -> bool {
+        self.recovered.is_some() || self.was_busy
+    }
+}
+
 /// Ends of guests as the host saw them, by process id. It may see one before the supervisor does.
 #[derive(Debug, Default)]
 pub struct Ends(HashMap<u32, End>);

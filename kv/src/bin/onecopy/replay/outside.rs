@@ -54,11 +54,13 @@ impl Outside {
 
     /// The host counts recoveries and tells nobody of whom: the oldest kills are taken for them.
     pub fn note_recoveries(&self, kills: &mut [Kill]) -> Result<(), Failure> {
-        if kills.iter().all(|kill| kill.recovered.is_some()) {
+        if kills.iter().all(Kill::is_settled) {
             return Ok(());
         }
         let recovered = self.recovered()?.saturating_sub(self.recovered_before);
-        for kill in kills.iter_mut().take(recovered as usize) {
+        // Of a guest without a request in hand it is not known whether it was attached.
+        let busy = kills.iter_mut().filter(|kill| kill.was_busy);
+        for kill in busy.take(recovered as usize) {
             kill.recovered.get_or_insert(Recovered { took: None, slots: 0 });
         }
         Ok(())

@@ -149,7 +149,7 @@ impl Replay<'_> {
         loop {
             let all_gone = self.guests.have_ended()?;
             self.note_recoveries()?;
-            if all_gone && self.kills.iter().all(|kill| kill.recovered.is_some()) {
+            if all_gone && self.kills.iter().all(Kill::is_settled) {
                 return Ok(());
             }
             if interrupted.is_set() {
@@ -174,7 +174,7 @@ impl Replay<'_> {
         let recovered = || self.kills.iter().filter_map(|kill| kill.recovered.as_ref());
         let figures = RunFigures {
             duration,
-            guests_killed: self.kills.len() as u64,
+            guests_killed: self.kills.iter().filter(|kill| kill.counts()).count() as u64,
             guests_recovered: recovered().count() as u64,
             recoveries: recovered().filter_map(|recovered| recovered.took).collect(),
             requests_redone: self.kills.iter().filter(|kill| kill.was_busy).count() as u64,

@@ -32,3 +32,8 @@ pub mod replay;
 pub mod service;
 pub mod size;
 pub mod stats;
+
+/// The README's use from Rust, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

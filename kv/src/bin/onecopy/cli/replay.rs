@@ -90,7 +90,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// How many conversations, 1 to 100000; with fewer it is over sooner
-    #[arg(long, value_name = "N", default_value_t = 8000,
+    #[arg(long, value_name = "N", default_value_t = 6000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub conversations: u32,
     /// Kill a guest every so many seconds, instead of one half way; 0.001 to 86400

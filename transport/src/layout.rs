@@ -4,6 +4,7 @@ use crate::error::GeometryError;
 use crate::format::{
     CLASSES_MAX, ExtentEntry, PeerRow, SegmentHeader, SlotCold, SlotEntry, TABLE_ALIGNMENT_BYTES,
 };
+use onecopy_shm::LEASE_CELLS_PER_LINE;
 use std::mem::size_of;
 
 /// Smallest and largest granule, in bytes.
@@ -82,6 +83,7 @@ impl Geometry {
         in_range("peers_max", self.peers_max, 1, PEERS_MAX)?;
         in_range("service_bytes", self.service_bytes, 0, 1 << 40)?;
         in_range("leases_max", self.leases_max, 8, 1 << 24)?;
+        multiple("leases_max", self.leases_max, LEASE_CELLS_PER_LINE.into())?;
         in_range("class_count", self.classes.len() as u64, 1, CLASSES_MAX as u64)?;
         self.check_classes()
     }

@@ -3,7 +3,7 @@
 use crate::PEER;
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_tests::harness::{Echo, Peer, Segment, TestHost, small_host};
-use onecopy_transport::format::{HostState, PeerRow, SegmentHeader};
+use onecopy_transport::format::{HostState, PeerRow, PeerState, SegmentHeader};
 use onecopy_transport::host::{Host, StartError};
 use onecopy_transport::inspect::{Inspection, inspect};
 use onecopy_transport::layout::ControlLayout;
@@ -190,6 +190,54 @@ fn a_process_of_the_same_number_that_started_at_another_time_is_another() {
     let granted = before.audit.unwrap().counts.granted.slots;
     assert_eq!(host.stat("slots_quarantined") * 3, granted, "one guest's, not those of three");
     assert_eq!(host.stat("slots_granted"), 0);
+    host.assert_clean();
+}
+
+// r[verify host.start]
+// r[verify host.take_over]
+#[test]
+fn a_take_over_that_fails_leaves_the_segment_even_if_it_was_to_be_removed_in_the_end() {
+    let segment = Segment::new();
+    let mut first = Peer::start(PEER, segment.path());
+    first.ok("host 8 8");
+    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    guest.ok("store 1 5000");
+    first.kill();
+    // Without its lease table nobody can tell what the guest, which still lives, reads.
+    let leases = segment.path().join("leases").join(guest.serial().to_string());
+    std::fs::remove_file(leases).unwrap();
+    let before = look_at(&segment);
+    let mut options = small_host(segment.path());
+    options.remove_on_leave = true;
+    let error = Host::start(options, cache()).unwrap_err();
+    assert!(matches!(error, StartError::File(_)), "{error}");
+    let after = look_at(&segment);
+    assert_eq!(after.boot_epoch, before.boot_epoch);
+    assert_eq!(after.host_state, before.host_state);
+    guest.kill();
+    let host = TestHost::start(&segment);
+    assert_eq!(host.stat("blocks"), 1);
+    host.assert_clean();
+}
+
+// r[verify host.take_over]
+#[test]
+fn a_guest_that_said_goodbye_to_a_host_that_then_died_is_gone_though_its_process_lives() {
+    let segment = Segment::new();
+    let mut first = Peer::start(PEER, segment.path());
+    first.ok("host 8 8");
+    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    guest.ok("reserve 9000 2");
+    first.kill();
+    // As a host leaves it that is killed after it has unlinked the files, before the row is free.
+    let rows = ControlLayout::new(&look_at(&segment).geometry).peers as usize;
+    write_word(&segment, rows + offset_of!(PeerRow, state), PeerState::Dead.bits());
+    for area in ["rings", "leases"] {
+        std::fs::remove_file(segment.path().join(area).join(guest.serial().to_string())).unwrap();
+    }
+    let host = TestHost::start(&segment);
+    assert_eq!(host.stat("guests"), 0);
+    assert_eq!(host.stat("slots_granted") + host.stat("slots_quarantined"), 0);
     host.assert_clean();
 }
 

@@ -232,7 +232,7 @@ impl<S: Service> Host<S> {
     // r[impl attach.guests_max]
     // r[impl attach.reserved_counts]
     pub(super) fn check_room(&self) -> Result<(), Refusal> {
-        let linked = self.peers.iter().filter(|peer| peer.link.is_some()).count();
+        let linked = self.peers.iter().filter(|peer| peer.is_linked()).count();
         let reserved = self.greetings.iter().filter(|greeting| greeting.deadline.is_none()).count();
         let guests = (linked + reserved) as u64;
         let guests_max = u64::from(self.core.options.guests_max);

@@ -30,6 +30,9 @@ pub(super) struct Core<S> {
     /// Refills that wait for the pool to grow.
     pub parked: Vec<Parked>,
     pub clock_s: u64,
+    /// Retired slots that somebody still read at the last look: looked at again at a tick, not in
+    /// each turn.
+    pub limbo_left: usize,
     pub counters: Counters,
 }
 
@@ -132,11 +135,13 @@ impl<S: Service> Core<S> {
     /// Looks once through all lease tables and frees the retired slots that nobody reads.
     pub fn reclaim(&mut self) -> u32 {
         let leases = &self.leases;
-        self.pool.reclaim(&mut |note| {
+        let freed = self.pool.reclaim(&mut |note| {
             for (_, scan) in leases {
                 scan.for_each(&mut *note);
             }
-        })
+        });
+        self.limbo_left = self.pool.limbo_len();
+        freed
     }
 }
 

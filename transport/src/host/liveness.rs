@@ -10,6 +10,7 @@ use super::peer::{Ended, Peer, Who};
 use crate::format::PeerState;
 use crate::segment::AreaFile;
 use crate::service::{Service, ServiceContext};
+use crate::wire::kind;
 use onecopy_shm::FRAME_HEADER_BYTES;
 use std::time::Instant;
 
@@ -23,10 +24,8 @@ impl<S: Service> Host<S> {
         while index < self.peers.len() {
             match self.peers[index].ended.take() {
                 Some(Ended::Goodbye) => self.recover(index, true),
-                Some(Ended::CutOff(reason)) => {
-                    self.cut_off(index, reason);
-                    index += 1;
-                }
+                // Looked at once more: who was dead already has made room for another.
+                Some(Ended::CutOff(reason)) => self.cut_off(index, reason),
                 None => index += 1,
             }
         }
@@ -71,8 +70,9 @@ impl<S: Service> Host<S> {
         }
         let Host { peers, core, poller, .. } = self;
         let peer = &mut peers[index];
-        if let Some(link) = peer.link.as_ref() {
+        if let Some(link) = peer.link.as_mut() {
             poller.forget(&link.socket);
+            link.closed = true;
         }
         core.suspect(peer, "its socket is closed");
     }
@@ -96,8 +96,10 @@ impl<S: Service> Host<S> {
         self.core.leases.retain(|(serial, _)| *serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.reclaim();
-        self.remove_files(&who);
+        // The row goes first: files without a row are swept at the next start, a row without its
+        // lease table would be in the way of it.
         self.core.control.clear_peer(who.row.into());
+        self.remove_files(&who);
         match goodbye {
             true => self.core.counters.departed += 1,
             false => self.core.counters.recovered += 1,
@@ -167,6 +169,10 @@ impl<S: Service> Core<S> {
         // keep this going.
         let mut rest_bytes = 2 * u64::from(self.options.ring_capacity_bytes);
         while let Ok(Some(header)) = link.next_request() {
+            // Nothing is evicted for a guest that is gone.
+            if header.kind == kind::REFILL {
+                continue;
+            }
             let taken_bytes = u64::from(header.length) + u64::from(FRAME_HEADER_BYTES);
             let Some(left_bytes) = rest_bytes.checked_sub(taken_bytes) else { break };
             rest_bytes = left_bytes;

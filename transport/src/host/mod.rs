@@ -77,6 +77,8 @@ pub struct Host<S: Service> {
     /// Coarse clock when this life started, in seconds.
     clock_base_s: u64,
     leaving: bool,
+    /// The start has come to its end: from here on there is a host to say goodbye for.
+    serving: bool,
     /// Until it is given back nobody else may be the host.
     lock: Option<SegmentLock>,
 }

@@ -56,8 +56,10 @@ pub(super) struct Link {
     pub rings: Rings,
     /// The host's own copy of the request at hand.
     pub request_bytes: Vec<u8>,
-    /// A request that has been copied out and waits for room for its answer.
-    pub waiting: Option<FrameHeader>,
+    /// A request that has been copied out and waits for room for its answer, and how much room.
+    pub waiting: Option<(FrameHeader, u32)>,
+    /// The far end of the socket was closed; the rings may still be used.
+    pub closed: bool,
     /// Frames were committed since the guest was last looked at for waking.
     pub unannounced: bool,
 }
@@ -69,6 +71,13 @@ pub(super) struct Stock {
     pub target: u32,
 }
 
+impl Peer {
+    /// Whether it takes up one of the places for guests.
+    pub fn is_linked(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| !link.closed)
+    }
+}
+
 impl Link {
     /// A link on which nothing has been said yet.
     pub fn new(socket: AttachSocket, doorbell: OwnedFd, rings: Rings) -> Link {
@@ -78,6 +87,7 @@ impl Link {
             rings,
             request_bytes: Vec::new(),
             waiting: None,
+            closed: false,
             unannounced: false,
         }
     }
@@ -88,7 +98,7 @@ impl Link {
     /// Says in words how the guest broke the ring.
     // r[impl link.hostile]
     pub fn next_request(&mut self) -> Result<Option<FrameHeader>, String> {
-        if let Some(header) = self.waiting.take() {
+        if let Some((header, _)) = self.waiting.take() {
             return Ok(Some(header));
         }
         match self.rings.requests.try_read() {
@@ -106,10 +116,7 @@ impl Link {
     /// Whether a request could be carried out now.
     pub fn is_ready(&mut self) -> bool {
         match self.waiting {
-            Some(_) => {
-                let replies = &mut self.rings.replies;
-                replies.has_room(replies.frame_length_max()).unwrap_or(true)
-            }
+            Some((_, bound)) => self.rings.replies.has_room(bound).unwrap_or(true),
             None => self.rings.requests.is_ready(),
         }
     }

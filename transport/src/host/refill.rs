@@ -25,6 +25,15 @@ fn grants_bytes(slots: u32) -> u32 {
         .saturating_add((size_of::<GrantedAt>() as u32).saturating_mul(slots))
 }
 
+/// What slots are granted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// A guest waits for one.
+    Asked,
+    /// To be at hand later: only what is free anyway.
+    Stock,
+}
+
 /// A refill that waits for the pool to grow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parked {
@@ -68,7 +77,7 @@ impl<S: Service> Core<S> {
         let most = self.magazine_slots_max(class);
         let asked = u32::try_from(refill.count.get()).unwrap_or(u32::MAX).clamp(1, most);
         let count = raise_stock(stock, class, asked, most).max(asked);
-        match self.grant_into(who.serial, class, count, reply) {
+        match self.grant_into(who.serial, class, count, Need::Asked, reply) {
             Ok(carried) => Ok(carried),
             Err(RequestError::NoRoom { growable_bytes, .. })
                 if growable_bytes > 0 && self.park(who, header.request_id, class, count) =>
@@ -91,12 +100,14 @@ impl<S: Service> Core<S> {
         true
     }
 
-    /// Grants up to `count` slots and writes them into `reply` as a [`Grants`] payload.
+    /// Grants up to `count` slots and writes them into `reply` as a [`Grants`] payload. Published
+    /// blocks give way to the first one that was asked for, and to no other.
     fn grant_into(
         &mut self,
         serial: Serial,
         class: ClassIndex,
         count: u32,
+        need: Need,
         reply: &mut [u8],
     ) -> Result<Carried, RequestError> {
         let head = Grants { class: u64::from(class).into() };
@@ -104,7 +115,8 @@ impl<S: Service> Core<S> {
         let mut length = size_of::<Grants>();
         reply[..length].copy_from_slice(head.as_bytes());
         for granted in 0..count.min(room as u32) {
-            match self.grant_one(serial, class) {
+            let need = if granted == 0 { need } else { Need::Stock };
+            match self.grant_one(serial, class, need) {
                 Ok(slot) => {
                     let offset = self.pool.slot(slot).map_or(0, |view| view.offset);
                     let at = GrantedAt { slot: slot.to_u64().into(), offset: offset.into() };
@@ -121,12 +133,20 @@ impl<S: Service> Core<S> {
 
     /// One slot for a guest: a free one, one whose last reader has gone, or one that the service
     /// gives up. Growth comes before eviction: it is asked for, and this fails until it is there.
-    fn grant_one(&mut self, serial: Serial, class: ClassIndex) -> Result<SlotRef, RequestError> {
+    fn grant_one(
+        &mut self,
+        serial: Serial,
+        class: ClassIndex,
+        need: Need,
+    ) -> Result<SlotRef, RequestError> {
         self.check_quota(serial, class)?;
         let mut refused = match self.pool.grant(serial, class) {
             Ok(slot) => return Ok(slot),
             Err(error) => error,
         };
+        if need == Need::Stock {
+            return Err(self.refused(refused, false));
+        }
         if self.pool.limbo_len() > 0 && self.reclaim() > 0 {
             match self.pool.grant(serial, class) {
                 Ok(slot) => return Ok(slot),
@@ -217,8 +237,13 @@ impl<S: Service> Core<S> {
             let bound =
                 grants_bytes(entry.target - held).min(link.rings.replies.frame_length_max());
             let Ok(mut grant) = link.rings.replies.try_grant(bound) else { return };
-            let granted =
-                self.grant_into(who.serial, entry.class, entry.target - held, grant.bytes_mut());
+            let granted = self.grant_into(
+                who.serial,
+                entry.class,
+                entry.target - held,
+                Need::Stock,
+                grant.bytes_mut(),
+            );
             if let Ok(Carried::Answer { length, .. }) = granted
                 && grant.commit(length, kind::GRANTS, 0, 0).is_ok()
             {
@@ -240,8 +265,13 @@ impl<S: Service> Host<S> {
                 core.parked.push(parked);
                 continue;
             };
-            let result =
-                core.grant_into(parked.serial, parked.class, parked.count, grant.bytes_mut());
+            let result = core.grant_into(
+                parked.serial,
+                parked.class,
+                parked.count,
+                Need::Asked,
+                grant.bytes_mut(),
+            );
             let carried = match result {
                 Ok(carried) => carried,
                 Err(RequestError::NoRoom { growable_bytes, .. })

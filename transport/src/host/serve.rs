@@ -29,7 +29,7 @@ impl<S: Service> Host<S> {
     /// Serves until somebody calls [`super::HostHandle::leave`], then says goodbye.
     ///
     /// # Errors
-    /// [`ServeError`] when the system does not let it wait; the guests see the host die.
+    /// [`ServeError`] when the system does not let it wait; it says goodbye then as well.
     pub fn serve(mut self) -> Result<(), ServeError> {
         let mut spin = SpinBudget::new();
         let mut turns = 0u32;
@@ -42,17 +42,22 @@ impl<S: Service> Host<S> {
             if busy || self.core.options.polling || spin.spin(|| self.has_requests()) {
                 continue;
             }
-            self.sleep()?;
+            self.look(self.core.options.heartbeat_interval)?;
         }
         Ok(())
     }
 
-    /// Does everything that one wake-up can bring, waiting for at most `timeout`. With
-    /// [`Host::turn`] this is the loop for those who embed a host in one of their own.
+    /// Does everything that one wake-up can bring, sleeping for at most `timeout` and not beyond the
+    /// next tick. With [`Host::turn`] this is the loop for those who embed a host in one of their
+    /// own.
     ///
     /// # Errors
     /// [`ServeError`] when the system does not let it wait.
     pub fn look(&mut self, timeout: Duration) -> Result<(), ServeError> {
+        if timeout.is_zero() { self.look_now(timeout) } else { self.sleep(timeout) }
+    }
+
+    fn look_now(&mut self, timeout: Duration) -> Result<(), ServeError> {
         let mut found = Vec::new();
         self.poller.wait(timeout, &mut found).map_err(ServeError::Wait)?;
         for ready in found {
@@ -72,15 +77,15 @@ impl<S: Service> Host<S> {
 
     /// Sleeps until a guest rings, something else happens, or the next tick is due.
     // r[impl doorbell.host_sleeps]
-    fn sleep(&mut self) -> Result<(), ServeError> {
+    fn sleep(&mut self, timeout: Duration) -> Result<(), ServeError> {
         self.sleeper.prepare();
         let timeout = if self.has_requests() {
             Duration::ZERO
         } else {
             let due = self.tick_at + self.core.options.heartbeat_interval;
-            due.saturating_duration_since(Instant::now())
+            due.saturating_duration_since(Instant::now()).min(timeout)
         };
-        let result = self.look(timeout);
+        let result = self.look_now(timeout);
         self.sleeper.awake();
         result
     }
@@ -134,7 +139,12 @@ impl<S: Service> Host<S> {
 }
 
 impl<S: Service> Drop for Host<S> {
+    // r[impl host.start]
     fn drop(&mut self) {
+        // A start that failed leaves a segment as it was, whatever is to become of one it serves.
+        if !self.serving {
+            return;
+        }
         self.say_goodbye();
         if self.core.options.remove_on_leave {
             self.remove_segment();

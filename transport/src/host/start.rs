@@ -247,10 +247,6 @@ impl<S: Service> Host<S> {
         poller.watch(&listener, Ready::Listener).map_err(resources("to watch the socket"))?;
         poller.watch(&wake, Ready::Wake).map_err(resources("to watch an eventfd"))?;
         let clock_base_s = control.coarse_clock_s();
-        // What could not be used has been refused by now, and stands as it stood.
-        control.set_host_state(HostState::Starting);
-        control.set_boot_epoch(control.boot_epoch() + 1);
-        control.set_host_pid(std::process::id().into());
         let mut host = Host {
             core: Core {
                 grant_quota_bytes: options.grant_quota_bytes(&geometry),
@@ -262,6 +258,7 @@ impl<S: Service> Host<S> {
                 leases: Vec::new(),
                 parked: Vec::new(),
                 clock_s: clock_base_s,
+                limbo_left: 0,
                 counters: Counters::default(),
                 control: control.clone(),
             },
@@ -282,10 +279,17 @@ impl<S: Service> Host<S> {
             started: Instant::now(),
             clock_base_s,
             leaving: false,
+            serving: false,
             lock: Some(lock),
         };
-        host.take_over(found)?;
+        let peers = host.find_peers()?;
+        // What could not be used has been refused by now, and stands as it stood.
+        control.set_host_state(HostState::Starting);
+        control.set_boot_epoch(control.boot_epoch() + 1);
+        control.set_host_pid(std::process::id().into());
+        host.take_over(peers, found);
         control.set_host_state(HostState::Serving);
+        host.serving = true;
         Ok(host)
     }
 }

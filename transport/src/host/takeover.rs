@@ -13,55 +13,87 @@ use crate::pool::FoundSlot;
 use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::AreaFile;
 use crate::service::{Found, Service, ServiceContext};
-use onecopy_shm::{Access, SlotState};
+use onecopy_shm::{Access, LeaseScan, SlotState};
+
+/// A row of the peer table, and what is needed to wait for its process if that may still live.
+pub(super) struct FoundPeer {
+    row: u32,
+    fields: PeerFields,
+    living: Option<(Pidfd, LeaseScan)>,
+}
 
 impl<S: Service> Host<S> {
+    /// Reads the peer table of an earlier life and opens what it needs of those who may still live.
+    /// Everything that can fail is here: nothing has been stored yet.
+    // r[impl host.take_over]
+    pub(super) fn find_peers(&self) -> Result<Vec<FoundPeer>, StartError> {
+        let mut found = Vec::new();
+        for row in 0..self.core.geometry.peers_max {
+            let Some(fields) = self.core.control.reader().peer(row)? else { continue };
+            let living = match self.living_process(&fields)? {
+                Some(pidfd) => Some((pidfd, self.lease_scan(&fields)?)),
+                None => None,
+            };
+            if let Some((pidfd, _)) = &living {
+                let watched = self.poller.watch(pidfd, Ready::Death(fields.serial));
+                watched.map_err(|source| StartError::Resources {
+                    what: "to watch a process",
+                    source,
+                })?;
+            }
+            found.push(FoundPeer { row: row as u32, fields, living });
+        }
+        Ok(found)
+    }
+
     /// Sorts out the slots and peers of an earlier life, before anybody is let in.
     // r[impl host.take_over]
-    pub(super) fn take_over(&mut self, found: Vec<FoundSlot>) -> Result<(), StartError> {
-        let rows = self.core.geometry.peers_max;
-        for row in 0..rows {
-            match self.core.control.reader().peer(row)? {
-                Some(fields) => self.take_over_peer(row as u32, &fields)?,
-                None => self.core.control.clear_peer(row),
-            }
+    pub(super) fn take_over(&mut self, peers: Vec<FoundPeer>, slots: Vec<FoundSlot>) {
+        for peer in peers {
+            self.take_over_peer(peer);
         }
         self.free_ownerless();
-        self.offer_published(&found);
+        self.offer_published(&slots);
         self.core.reclaim();
-        self.remove_ownerless_files()
+        if let Err(error) = self.remove_ownerless_files() {
+            tracing::warn!(%error, "files of guests of an earlier host were not removed");
+        }
+    }
+
+    fn living_process(&self, fields: &PeerFields) -> Result<Option<Pidfd>, StartError> {
+        // The life before had its proof: it was recovering this peer.
+        if fields.state == PeerState::Dead {
+            return Ok(None);
+        }
+        let (serial, pid) = (fields.serial, fields.pid);
+        living_process(fields).map_err(|error| StartError::Process { serial, pid, error })
+    }
+
+    fn lease_scan(&self, fields: &PeerFields) -> Result<LeaseScan, StartError> {
+        let file = self.dir.open_file(AreaFile::Leases(fields.lease_serial), Access::ReadOnly)?;
+        scan_of(&file, self.core.geometry.leases_max).map_err(|error| StartError::Leases {
+            serial: fields.serial,
+            reason: error.to_string(),
+        })
     }
 
     /// A guest of the earlier life: waited for while its process lives.
-    fn take_over_peer(&mut self, row: u32, fields: &PeerFields) -> Result<(), StartError> {
+    fn take_over_peer(&mut self, peer: FoundPeer) {
+        let FoundPeer { row, fields, living } = peer;
         let serial = fields.serial;
-        let Some(pidfd) = living_process(fields).map_err(|error| StartError::Process {
-            serial,
-            pid: fields.pid,
-            error,
-        })?
-        else {
+        let Some((pidfd, scan)) = living else {
+            self.core.pool.release_quarantined(serial);
             self.core.pool.take_back(serial);
             self.core.control.clear_peer(row.into());
-            return Ok(());
+            return;
         };
-        let file = self.dir.open_file(AreaFile::Leases(fields.lease_serial), Access::ReadOnly)?;
-        let scan = scan_of(&file, self.core.geometry.leases_max)
-            .map_err(|error| StartError::Leases { serial, reason: error.to_string() })?;
         self.core.leases.push((serial, scan));
         self.core.pool.quarantine(serial);
         self.core.control.set_peer_state(row.into(), PeerState::Suspect);
-        let watched = self.poller.watch(&pidfd, Ready::Death(serial));
-        watched.map_err(|source| StartError::Resources { what: "to watch a process", source })?;
         tracing::info!(serial, pid = fields.pid, "a guest of an earlier host still lives");
+        let PeerFields { role, pid, lease_serial, .. } = fields;
         self.peers.push(Peer {
-            who: Who {
-                serial,
-                row,
-                role: fields.role,
-                pid: fields.pid,
-                lease_serial: fields.lease_serial,
-            },
+            who: Who { serial, row, role, pid, lease_serial },
             pidfd,
             link: None,
             state: PeerState::Suspect,
@@ -70,7 +102,6 @@ impl<S: Service> Host<S> {
             heartbeat_tick: 0,
             ended: None,
         });
-        Ok(())
     }
 
     /// Slots granted to serials without a row: their guests were never let in, or are recovered.

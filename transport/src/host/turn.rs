@@ -30,7 +30,7 @@ impl<S: Service> Host<S> {
             busy |= core.serve(peer);
             ended |= peer.ended.is_some();
         }
-        if core.pool.limbo_len() >= refill::LIMBO_BATCH {
+        if core.pool.limbo_len() >= core.limbo_left + refill::LIMBO_BATCH {
             core.reclaim();
         }
         if ended {
@@ -83,7 +83,7 @@ impl<S: Service> Core<S> {
         let mut grant = match rings.replies.try_grant(bound) {
             Ok(grant) => grant,
             Err(GrantError::Full) => {
-                *waiting = Some(header);
+                *waiting = Some((header, bound));
                 return Step::Nothing;
             }
             Err(error) => return Step::Ended(Ended::CutOff(error.to_string())),

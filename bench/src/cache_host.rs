@@ -2,8 +2,10 @@
 //! ring, host, index and back.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use onecopy::policy::PolicyKind;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
@@ -16,6 +18,8 @@ use crate::pin::{self, Cores};
 /// Blocks the cache holds before it evicts.
 const CAPACITY_BLOCKS: u64 = 16 << 10;
 const POOL_BYTES: u64 = 256 << 20;
+/// How long an orderly end may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The host's process, as the guest's process sees it. Dropping it ends the host, which removes its
 /// segment.
@@ -37,6 +41,8 @@ impl CacheHost {
             command.args(["--core", &core.to_string()]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C is for the parent, whose end is told to the host.
+        command.process_group(0);
         let mut child = command.spawn().step("start the host")?;
         let output = child.stdout.take();
         let host = CacheHost { child, segment };
@@ -78,6 +84,9 @@ pub(crate) fn serve(segment: &Path, core: Option<usize>) -> Result<(), BenchErro
         // The input brings nothing but its end. A host that has ended needs no telling.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = handle.leave();
+        std::thread::sleep(LEAVE_TIMEOUT);
+        eprintln!("onecopy-bench: the host did not leave in {LEAVE_TIMEOUT:?}");
+        std::process::exit(1);
     });
     println!("serving");
     Ok(host.serve()?)

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests fail their test")]
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ fn figures(bench_name: &str) -> Vec<Value> {
 fn each_figure_has_its_baseline() {
     for (bench_name, names) in [
         ("ring", &["ring_round_trip_64", "ring_round_trip_56", "ring_depth_64"][..]),
+        ("publish", &["publish"]),
+        ("lookup", &["lookup"]),
         ("wake", &["wake_round_trip"]),
     ] {
         let lines = figures(bench_name);
@@ -46,20 +49,52 @@ fn each_figure_has_its_baseline() {
     }
 }
 
-/// The children of a process, as far as they are partners of a benchmark.
-fn partners(parent: &Child) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").expect("reading /proc").flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let parent = format!("--parent\0{}\0", parent.id());
-    ids.filter(|id| {
-        let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&arguments).contains(&parent)
-    })
-    .collect()
+/// A benchmark that is killed at the end of its test, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn start(bench_name: &str) -> Running {
+        let mut command = bench(&[bench_name, "--rounds", "100000"]);
+        Running(command.stdout(Stdio::null()).spawn().expect("starting"))
+    }
+
+    /// The processes it started, with their arguments.
+    fn partners(&self) -> Vec<(u32, String)> {
+        let parent = format!("\nPPid:\t{}\n", self.0.id());
+        let processes = fs::read_dir("/proc").expect("reading /proc").flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|id| {
+            fs::read_to_string(format!("/proc/{id}/status"))
+                .is_ok_and(|status| status.contains(&parent))
+        })
+        .map(|id| (id, arguments(id)))
+        .collect()
+    }
+
+    /// What SIGKILL does, without waiting for it, so that the id stays its own.
+    fn kill(&mut self) {
+        self.0.kill().expect("killing the benchmark");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The arguments of a process; none when it has ended.
+fn arguments(id: u32) -> String {
+    fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default()
+}
+
+fn is_gone(id: u32) -> bool {
+    !arguments(id).contains("onecopy-bench")
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} did not happen");
         sleep(Duration::from_millis(5));
@@ -68,12 +103,31 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn a_partner_does_not_outlive_a_killed_parent() {
-    let mut parent = bench(&["ring", "--rounds", "100000"]).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("the start of a partner", || !partners(&parent).is_empty());
-    parent.kill().expect("killing the parent");
-    // Not waited for yet, so that its id stays its own.
-    wait_until("the death of the partners", || partners(&parent).is_empty());
-    parent.wait().expect("waiting for the parent");
+    let mut running = Running::start("ring");
+    let mut partners = Vec::new();
+    wait_until("the start of a partner", || {
+        partners = running.partners();
+        partners.iter().any(|(_, arguments)| arguments.contains("partner\0ring"))
+    });
+    running.kill();
+    wait_until("the end of the partners", || partners.iter().all(|(id, _)| is_gone(*id)));
+}
+
+#[test]
+fn a_killed_parent_leaves_no_segment() {
+    let mut running = Running::start("lookup");
+    let mut host = None;
+    wait_until("the start of a host", || {
+        host = running.partners().into_iter().find_map(|(id, arguments)| {
+            let (_, rest) = arguments.split_once("cache-host\0")?;
+            Some((id, PathBuf::from(rest.split('\0').next()?)))
+        });
+        host.as_ref().is_some_and(|(_, segment)| segment.join("host.sock").exists())
+    });
+    running.kill();
+    let (id, segment) = host.expect("a host");
+    wait_until("the removal of the segment", || !segment.exists());
+    wait_until("the end of the host", || is_gone(id));
 }
 
 #[test]

@@ -78,7 +78,11 @@ fn a_request_that_was_committed_before_the_death_is_carried_out() {
 fn thirty_guests_die_at_random_moments_and_the_others_notice_nothing() {
     const ROUNDS: u64 = 30;
     let segment = Segment::new();
-    let mut host = TestHost::start(&segment);
+    // Room for three magazines of every class: nobody is to be refused.
+    let mut host = TestHost::with(&segment, |options| {
+        options.pool_bytes = 48 << 20;
+        options.pool_bytes_max = 48 << 20;
+    });
     let mut others: Vec<Peer> =
         (0..2).map(|_| Peer::attached(PEER, segment.path(), "writer")).collect();
     for (seed, other) in (1..).zip(&mut others) {

@@ -132,6 +132,8 @@ fn a_host_that_stood_still_suspects_nobody() {
     host.serve_for(Duration::from_millis(100));
     // The whole machine sleeps for longer than the guest may be silent.
     guest.stop();
+    // Its last beat has been seen.
+    host.serve_for(Duration::from_millis(100));
     std::thread::sleep(Duration::from_millis(1500));
     for _ in 0..3 {
         host.once();

@@ -1,11 +1,13 @@
 use super::{Host, HostOptions};
 use crate::Serial;
 use crate::audit::AuditReport;
+use crate::guest::{Guest, GuestOptions};
 use crate::layout::Geometry;
 use crate::pool::{ClassIndex, VarSlotPool};
 use crate::service::{Answer, Found, Request, Service, ServiceContext, ServiceError, ServiceStart};
 use crate::wire::RequestError;
 use onecopy_shm::SlotRef;
+use std::time::{Duration, Instant};
 
 /// A service that does nothing, and finds fault with itself if it is told to.
 struct Idle {
@@ -59,16 +61,45 @@ impl Service for Idle {
     }
 }
 
+fn host_at(base: &tempfile::TempDir, heartbeat_interval: Duration) -> Host<Idle> {
+    let options = HostOptions {
+        pool_bytes: 4 << 20,
+        pool_bytes_max: 4 << 20,
+        heartbeat_interval,
+        ..HostOptions::new(base.path().join("segment"))
+    };
+    Host::start(options, Idle { is_damaged: false }).unwrap()
+}
+
+// r[verify doorbell.host_sleeps]
+#[test]
+fn a_request_that_came_before_the_host_lay_down_does_not_wait_for_its_tick() {
+    const LONG: Duration = Duration::from_secs(60);
+    let base = tempfile::tempdir().unwrap();
+    let mut host = host_at(&base, LONG);
+    let segment = host.segment().to_owned();
+    let guest = std::thread::spawn(move || {
+        let guest = Guest::attach(GuestOptions::at(segment)).unwrap();
+        guest.ping(Instant::now() + 4 * LONG).unwrap();
+    });
+    while !host.has_requests() {
+        host.look(Duration::ZERO).unwrap();
+    }
+    // The guest saw a host that was awake and rang at nobody's door.
+    let started = Instant::now();
+    host.look(LONG).unwrap();
+    assert!(started.elapsed() < LONG / 2, "it slept on a request");
+    while !guest.is_finished() {
+        host.turn();
+    }
+    guest.join().unwrap();
+}
+
 // r[verify audit.host]
 #[test]
 fn an_audit_looks_at_slots_at_the_service_and_at_owners() {
     let base = tempfile::tempdir().unwrap();
-    let options = HostOptions {
-        pool_bytes: 4 << 20,
-        pool_bytes_max: 4 << 20,
-        ..HostOptions::new(base.path().join("segment"))
-    };
-    let mut host = Host::start(options, Idle { is_damaged: false }).unwrap();
+    let mut host = host_at(&base, Duration::from_millis(100));
     assert!(host.audit().is_clean());
 
     let areas = |host: &Host<Idle>| -> Vec<&'static str> {

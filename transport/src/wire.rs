@@ -26,6 +26,9 @@ pub struct Hello {
     pub lease_serial: le::U32,
     /// 0.
     pub reserved: le::U32,
+    /// The segment of that earlier attach, low half first, or 0: in another one the same serial
+    /// names another lease table.
+    pub segment_id: [le::U64; 2],
 }
 
 /// The host's answer to a [`Hello`]. When `refusal` is 0 the record carries descriptors:
@@ -356,15 +359,24 @@ impl RequestError {
 }
 
 impl Hello {
-    /// A hello of this build.
-    pub fn new(role: Role, lease_serial: Serial) -> Hello {
+    /// A hello of this build. `lease_serial` names the lease table of an earlier attach to the
+    /// segment `segment_id`; both are 0 at the first attach.
+    pub fn new(role: Role, lease_serial: Serial, segment_id: u128) -> Hello {
         Hello {
             magic: HANDSHAKE_MAGIC.into(),
             version: PROTOCOL_VERSION.into(),
             role: (role.bits() as u32).into(),
             lease_serial: lease_serial.into(),
             reserved: 0.into(),
+            segment_id: [segment_id as u64, (segment_id >> 64) as u64].map(le::U64::new),
         }
+    }
+
+    /// The lease table that the guest asks to go on with in the segment `segment_id`, if any.
+    pub fn lease_serial_in(&self, segment_id: u128) -> Option<Serial> {
+        let [low, high] = self.segment_id.map(le::U64::get);
+        let same = u128::from(high) << 64 | u128::from(low) == segment_id;
+        Some(self.lease_serial.get()).filter(|&serial| same && serial != 0)
     }
 
     /// Reads and checks a record that a guest sent.

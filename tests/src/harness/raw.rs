@@ -89,7 +89,7 @@ impl RawGuest {
     /// Attaches as this test's process.
     pub fn attach(segment: &Path, role: Role) -> RawGuest {
         let (pidfd, doorbell) = hello_descriptors();
-        let hello = Hello::new(role, 0);
+        let hello = Hello::new(role, 0, 0);
         let bytes = zerocopy::IntoBytes::as_bytes(&hello);
         let (socket, welcome, received) =
             say_hello(segment, bytes, &[pidfd.as_fd(), doorbell.as_fd()]);

@@ -31,7 +31,7 @@ fn refused(segment: &Segment, hello: &[u8], descriptors: &[BorrowedFd<'_>]) -> R
 }
 
 fn hello() -> Hello {
-    Hello::new(Role::Writer, 0)
+    Hello::new(Role::Writer, 0, 0)
 }
 
 // r[verify attach.refused]

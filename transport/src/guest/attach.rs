@@ -94,6 +94,19 @@ pub enum AttachError {
         /// What it held.
         found: Option<String>,
     },
+    /// The host names a lease table that is not this attach's to use.
+    #[error(
+        "the host names lease table {found}, expected that of this attach, {serial}, \
+         or the one asked for, {asked:?}"
+    )]
+    ForeignLeases {
+        /// Serial of the lease table that the host names.
+        found: Serial,
+        /// Serial of this attach.
+        serial: Serial,
+        /// Serial of the table that this process has for the segment, if it asked for that.
+        asked: Option<Serial>,
+    },
     /// The handle was used in a forked child.
     #[error(transparent)]
     Forked(#[from] Forked),
@@ -181,8 +194,11 @@ fn attach_over(
     earlier: Option<Earlier<'_>>,
 ) -> Result<Guest, AttachError> {
     let fork = ForkGuard::new()?;
-    let lease_serial = earlier.as_ref().map_or(0, |earlier| earlier.lease_serial);
-    let welcomed = greet(socket, &options, lease_serial, deadline)?;
+    let hello = match &earlier {
+        Some(earlier) => Hello::new(options.role, earlier.lease_serial, earlier.segment_id),
+        None => Hello::new(options.role, 0, 0),
+    };
+    let welcomed = greet(socket, &hello, deadline)?;
     let welcome = welcomed.welcome;
     let descriptors = Descriptors::new(welcomed.descriptors, options.role)?;
     let earlier_areas = earlier.as_ref().map(|earlier| earlier.areas);
@@ -228,16 +244,10 @@ fn attach_over(
 }
 
 /// Says hello and takes the answer.
-fn greet(
-    socket: AttachSocket,
-    options: &GuestOptions,
-    lease_serial: Serial,
-    deadline: Instant,
-) -> Result<Welcomed, AttachError> {
+fn greet(socket: AttachSocket, hello: &Hello, deadline: Instant) -> Result<Welcomed, AttachError> {
     let pidfd = Pidfd::of_self()?;
     let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(AttachError::Doorbell)?;
-    let hello = Hello::new(options.role, lease_serial);
     socket.send(hello.as_bytes(), &[pidfd.as_fd(), doorbell.as_fd()], deadline)?;
     let mut record = [0; size_of::<Welcome>()];
     let received = socket.receive(&mut record, DESCRIPTORS_MAX, deadline)?;
@@ -279,16 +289,19 @@ fn take_leases(
     control: &ControlReader,
     welcome: &Welcome,
     earlier: Option<&Earlier<'_>>,
-) -> Result<Arc<Leases>, AreaError> {
-    match earlier {
-        Some(earlier) if earlier.lease_serial == welcome.lease_serial.get() => {
-            Ok(Arc::clone(earlier.leases))
-        }
-        _ => {
-            let table = open_leases(descriptors, control.geometry().leases_max)?;
-            Ok(Arc::new(Leases::new(table)))
-        }
+) -> Result<Arc<Leases>, AttachError> {
+    let (found, serial) = (welcome.lease_serial.get(), welcome.serial.get());
+    if let Some(earlier) = earlier.filter(|earlier| earlier.lease_serial == found) {
+        return Ok(Arc::clone(earlier.leases));
     }
+    // Any other table may be in use by another handle of this process: two that write one table
+    // overwrite each other's leases.
+    if found != serial {
+        let asked = earlier.map(|earlier| earlier.lease_serial);
+        return Err(AttachError::ForeignLeases { found, serial, asked });
+    }
+    let table = open_leases(descriptors, control.geometry().leases_max)?;
+    Ok(Arc::new(Leases::new(table)))
 }
 
 /// What a link is fitted out with.

@@ -252,14 +252,16 @@ impl<S: Service> Host<S> {
         }
     }
 
-    /// A process that comes back keeps its lease table, if it is the same process.
+    /// A process that comes back to this segment keeps its lease table, if it is the same process.
+    // r[impl attach.lease-table]
     fn lease_serial(&self, accepted: &Accepted, serial: Serial) -> Serial {
-        let named = accepted.hello.lease_serial.get();
-        let same = self
-            .peers
-            .iter()
-            .any(|peer| peer.who.lease_serial == named && peer.who.pid == accepted.pid);
-        if named != 0 && same { named } else { serial }
+        let segment_id = self.core.control.segment_id();
+        let is_its_own = |named: &Serial| {
+            self.peers
+                .iter()
+                .any(|peer| peer.who.lease_serial == *named && peer.who.pid == accepted.pid)
+        };
+        accepted.hello.lease_serial_in(segment_id).filter(is_its_own).unwrap_or(serial)
     }
 
     fn free_row(&self) -> Result<u32, Refusal> {

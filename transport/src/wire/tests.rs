@@ -46,9 +46,12 @@ fn every_request_error_travels_whole() {
 // r[verify attach.hello_checked]
 #[test]
 fn a_hello_is_refused_with_the_field_that_is_wrong() {
-    let good = Hello::new(Role::Writer, 7);
+    let good = Hello::new(Role::Writer, 7, 1 << 64 | 5);
     let (hello, role) = Hello::parse(good.as_bytes()).unwrap();
     assert_eq!((hello.lease_serial.get(), role), (7, Role::Writer));
+    assert_eq!(hello.lease_serial_in(1 << 64 | 5), Some(7));
+    assert_eq!(hello.lease_serial_in(5), None);
+    assert_eq!(Hello::new(Role::Writer, 0, 5).lease_serial_in(5), None);
 
     let mut wrong = good;
     wrong.magic = 1.into();
@@ -68,7 +71,7 @@ fn a_hello_is_refused_with_the_field_that_is_wrong() {
         Hello::parse(wrong.as_bytes()).unwrap_err(),
         Refusal::Malformed { field: 2, value: 3 }
     );
-    for length in [0, 1, 23, 25, 4096] {
+    for length in [0, 1, 24, 39, 41, 4096] {
         let record = vec![0u8; length];
         assert_eq!(
             Hello::parse(&record).unwrap_err(),

@@ -222,6 +222,36 @@ fn a_second_life_of_the_host_is_attached_to_and_old_guards_stay() {
     host.assert_clean();
 }
 
+/// Serials begin again in a segment that is made anew: what named one handle's lease table names
+/// another's there.
+// r[verify attach.lease-table]
+#[test]
+fn two_handles_that_come_back_to_a_segment_made_anew_have_a_lease_table_each() {
+    let (_base, segment) = place();
+    let host = Serving::start(host_options(&segment));
+    let (first, second) = (guest(&segment), guest(&segment));
+    let tables = |guest: &Guest| {
+        let rows =
+            (0..guest.geometry().peers_max).filter_map(|row| guest.control().peer(row).unwrap());
+        rows.map(|peer| (peer.serial, peer.lease_serial)).collect::<Vec<_>>()
+    };
+    assert_eq!(tables(&first), [(1, 1), (2, 2)]);
+    host.leave();
+    std::fs::remove_dir_all(&segment).unwrap();
+
+    let host = Serving::start(host_options(&segment));
+    let second_again = second.reattach(soon()).unwrap();
+    let first_again = first.reattach(soon()).unwrap();
+    assert_ne!(first_again.segment_id(), first.segment_id());
+    assert_eq!((second_again.serial(), first_again.serial()), (1, 2));
+    assert_eq!(tables(&first_again), [(1, 1), (2, 2)]);
+    let slot = publish(&first_again, b"leased");
+    let guards = [&first_again, &second_again].map(|guest| guest.lease(slot).unwrap().unwrap());
+    retire(&first_again, slot);
+    host.assert_clean();
+    assert_eq!((&*guards[0], &*guards[1]), (&b"leased"[..], &b"leased"[..]));
+}
+
 #[test]
 fn refusals_come_from_the_host_itself() {
     let (_base, segment) = place();

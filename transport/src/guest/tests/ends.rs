@@ -1,11 +1,12 @@
 //! How an attach ends: the host dies or leaves, this guest says goodbye, the process forks.
 
 use super::scripted::{
-    Areas, SERIAL, Script, ScriptedHost, UNIT, attached, attached_with, in_ms, options, soon,
+    Areas, SEGMENT_ID, SERIAL, Script, ScriptedHost, UNIT, attached, attached_with, in_ms, options,
+    soon,
 };
 use crate::format::HostState;
 use crate::guest::{
-    CallError, DetachError, Guest, GuestOptions, LeaseError, LinkEnd, ReserveError,
+    AttachError, CallError, DetachError, Guest, GuestOptions, LeaseError, LinkEnd, ReserveError,
 };
 use crate::wire::{SlotPayload, flag, kind};
 use std::thread;
@@ -287,6 +288,49 @@ fn a_second_attach_keeps_mappings_and_leases_and_voids_reservations() {
     assert_eq!(guard.len(), 64);
     drop(guard);
     assert_eq!(second_host.next().0.kind, kind::GOODBYE, "when the last old guard is gone");
+}
+
+// r[verify guest.reattach.leases]
+#[test]
+fn a_lease_table_that_was_not_asked_for_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("segment");
+    std::fs::create_dir(&path).unwrap();
+    let areas = std::sync::Arc::new(Areas::new());
+    let attach = |lease_serial| {
+        let script = Script { lease_serial, ..Script::default() };
+        let host = attach_by_path(&path, &areas, script);
+        let guest = Guest::attach(GuestOptions { segment: path.clone(), ..options() });
+        (guest, host.join().unwrap())
+    };
+    // Nothing was asked for.
+    let (refused, host) = attach(Some(SERIAL - 1));
+    assert_eq!(host.hello.lease_serial.get(), 0);
+    let error = refused.unwrap_err();
+    let expected = (SERIAL - 1, SERIAL, None);
+    assert!(
+        matches!(error, AttachError::ForeignLeases { found, serial, asked }
+            if (found, serial, asked) == expected),
+        "{error}"
+    );
+    let (guest, host) = attach(None);
+    let guest = guest.unwrap();
+    drop(host);
+    let reattach = |areas: &std::sync::Arc<Areas>, lease_serial| {
+        let script = Script { serial: 9, lease_serial: Some(lease_serial), ..Script::default() };
+        let host = attach_by_path(&path, areas, script);
+        let again = guest.reattach(soon());
+        assert_eq!(host.join().unwrap().hello.lease_serial_in(SEGMENT_ID), Some(SERIAL));
+        again
+    };
+    // Another table than the one it has.
+    let error = reattach(&areas, SERIAL + 1).unwrap_err();
+    assert!(matches!(error, AttachError::ForeignLeases { asked: Some(SERIAL), .. }), "{error}");
+    // The number of the one it has, in another segment.
+    let anew = std::sync::Arc::new(Areas::of_segment(SEGMENT_ID + 1));
+    let error = reattach(&anew, SERIAL).unwrap_err();
+    assert!(matches!(error, AttachError::ForeignLeases { asked: None, .. }), "{error}");
+    assert_eq!(reattach(&anew, 9).unwrap().segment_id(), SEGMENT_ID + 1);
 }
 
 fn attach_by_path(

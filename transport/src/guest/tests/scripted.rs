@@ -83,11 +83,16 @@ pub(super) struct Areas {
 impl Areas {
     /// A segment whose pool has 16 units.
     pub(super) fn new() -> Areas {
+        Areas::of_segment(SEGMENT_ID)
+    }
+
+    /// The same of another segment.
+    pub(super) fn of_segment(segment_id: u128) -> Areas {
         let geometry = geometry();
         let control_bytes = ControlLayout::new(&geometry).size_bytes;
         let control_file = memory("control", control_bytes);
         let mapping = map(&control_file, control_bytes);
-        let control = ControlWriter::initialise(mapping, &geometry, SEGMENT_ID).unwrap();
+        let control = ControlWriter::initialise(mapping, &geometry, segment_id).unwrap();
         control.set_boot_epoch(1);
         control.set_host_state(HostState::Serving);
         control.set_slots_ready(geometry.slots_max);
@@ -95,7 +100,7 @@ impl Areas {
         let pool_file = memory("pool", geometry.pool_bytes_max);
         let pool = map(&pool_file, geometry.pool_bytes_max);
         let areas = Areas { control, pool, control_file, pool_file };
-        areas.name_pool(SEGMENT_ID);
+        areas.name_pool(segment_id);
         areas
     }
 

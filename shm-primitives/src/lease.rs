@@ -33,7 +33,7 @@ mod scan;
 
 use crate::error::{LeaseError, LeaseTableError, LeasesFull};
 use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
-use crate::region::{ReadWord, Region};
+use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 use crate::sync::{Ordering, fence};
 
@@ -135,8 +135,9 @@ impl LeaseTable {
     /// Leases `slot` if it is published and this guest is attached: from then until the release
     /// its bytes do not change and it is not reused.
     ///
-    /// `state` is the slot's state word; `attached` is the host's word about this guest, which says
-    /// `attached_value` for as long as the host looks through the table on its behalf.
+    /// `state` loads the slot's state word with the ordering that it is given, wherever the caller has
+    /// that word; `attached` loads the host's word about this guest, which says `attached_value` for
+    /// as long as the host looks through the table on its behalf.
     ///
     /// # Errors
     /// [`LeaseError`]: the slot is not published in this generation, the guest was cut off, no cell
@@ -146,8 +147,8 @@ impl LeaseTable {
     pub fn lease_published(
         &self,
         slot: SlotRef,
-        state: &ReadWord,
-        attached: &ReadWord,
+        state: impl FnOnce(Ordering) -> u64,
+        attached: impl FnOnce(Ordering) -> u64,
         attached_value: u64,
     ) -> Result<LeaseCell, LeaseError> {
         #[cfg(onecopy_mutant = "lease_check_first")]
@@ -187,17 +188,17 @@ impl LeaseTable {
 #[inline]
 fn check(
     slot: SlotRef,
-    state: &ReadWord,
-    attached: &ReadWord,
+    state: impl FnOnce(Ordering) -> u64,
+    attached: impl FnOnce(Ordering) -> u64,
     attached_value: u64,
 ) -> Result<(), LeaseError> {
     // edge: slot.publish: what the writer stored before it published is visible from here on.
-    let bits = state.load(Ordering::Acquire);
+    let bits = state(Ordering::Acquire);
     if bits != SlotWord::published(slot.generation).bits() {
         return Err(LeaseError::NotPublished { slot, bits });
     }
     // Relaxed: the value alone counts; that it is not too old is the fences' work (lease.cut-off).
-    let attached = attached.load(Ordering::Relaxed);
+    let attached = attached(Ordering::Relaxed);
     if cfg!(not(onecopy_mutant = "lease_attached_unchecked")) && attached != attached_value {
         return Err(LeaseError::CutOff { attached, attached_value });
     }

@@ -289,7 +289,13 @@ impl ControlReader {
     #[inline]
     pub fn slot_word(&self, slot: u32) -> u64 {
         // edge: control.publish
-        self.load(self.places.slot(slot, offset_of!(SlotEntry, word)), Ordering::Acquire)
+        self.load_slot_word(slot, Ordering::Acquire)
+    }
+
+    /// State word of a slot, for a protocol that says with which ordering.
+    #[inline]
+    pub(crate) fn load_slot_word(&self, slot: u32, ordering: Ordering) -> u64 {
+        self.load(self.places.slot(slot, offset_of!(SlotEntry, word)), ordering)
     }
 
     /// Offset of a slot in the pool, in bytes.

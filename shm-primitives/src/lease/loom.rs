@@ -102,7 +102,9 @@ impl World {
     }
 
     fn lease(&self) -> Result<LeaseCell, LeaseError> {
-        self.table.lease_published(SLOT, &self.state.reader(), &self.attached.reader(), ATTACHED)
+        let state = |ordering| self.state.load(ordering);
+        let attached = |ordering| self.attached.load(ordering);
+        self.table.lease_published(SLOT, state, attached, ATTACHED)
     }
 
     /// Guest: leases, reads and releases; whether it could.

@@ -274,7 +274,9 @@ fn only_what_is_published_is_leased_and_only_while_attached() {
     let words = Mapping::heap(64).unwrap().region(0, 64).unwrap();
     let (state, attached) = (words.word(0).unwrap(), words.word(8).unwrap());
     let table = fresh_table(64);
-    let lease = |slot| table.lease_published(slot, &state.reader(), &attached.reader(), 77);
+    let lease = |slot| {
+        table.lease_published(slot, |order| state.load(order), |order| attached.load(order), 77)
+    };
     let granted = SlotWord::UNCARVED.carve().unwrap().grant(3).unwrap();
     let published = granted.publish().unwrap();
     attached.store(77, Ordering::Relaxed);

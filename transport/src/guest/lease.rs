@@ -8,6 +8,7 @@ use super::error::LeaseError;
 use super::{Guest, Inner};
 use crate::error::Corrupt;
 use crate::format::{COLD_BYTES, NOTE_BYTES};
+use onecopy_shm::error::LeaseError as NoLease;
 use onecopy_shm::{LeaseCell, LeaseTable};
 use onecopy_shm::{SlotRef, SlotWord};
 use std::fmt;
@@ -118,17 +119,26 @@ impl Guest {
         if !inner.slot_exists(slot) {
             return Ok(None);
         }
-        let leased = inner.leases.table.lease(slot);
-        let cell = leased.map_err(|full| LeaseError::Full { capacity: full.capacity })?;
+        let attached = &inner.link.attached;
+        let leased = inner.leases.table.lease_published(
+            slot,
+            |ordering| inner.control.load_slot_word(slot.slot, ordering),
+            |ordering| attached.load(ordering),
+            attached.expected(),
+        );
+        let cell = match leased {
+            Ok(cell) => cell,
+            Err(error) => return not_leased(error).map(|()| None),
+        };
         // From here on every way out that is no guard releases the cell.
-        match inner.check_lease(slot) {
-            Ok(Some((offset, length_bytes))) => {
+        match inner.locate(slot) {
+            Ok((offset, length_bytes)) => {
                 let (inner, cell) = (Arc::clone(inner), Some(cell));
                 Ok(Some(SlotGuard { inner, cell, slot, offset, length_bytes }))
             }
-            outcome => {
+            Err(error) => {
                 inner.leases.table.release(cell);
-                outcome.map(|_| None)
+                Err(error)
             }
         }
     }
@@ -146,16 +156,9 @@ impl Inner {
         number != 0 && number <= self.slots_seen.load(Ordering::Relaxed)
     }
 
-    /// With the lease stored: offset and length of the slot in bytes, if it is published.
+    /// Offset and length in bytes of a slot that was leased just now.
     #[inline]
-    fn check_lease(&self, slot: SlotRef) -> Result<Option<(u64, u64)>, LeaseError> {
-        let bits = self.control.slot_word(slot.slot);
-        if bits != SlotWord::published(slot.generation).bits() {
-            return self.check_word(slot, bits).map(|()| None);
-        }
-        if !self.link.attached.is_attached() {
-            return Err(LeaseError::CutOff);
-        }
+    fn locate(&self, slot: SlotRef) -> Result<(u64, u64), LeaseError> {
         if self.closing.load(Ordering::Relaxed) {
             return Err(LeaseError::Detached);
         }
@@ -167,20 +170,24 @@ impl Inner {
             let slot = slot.slot;
             return Err(LeaseError::OutsidePool { slot, offset, length_bytes, pool_bytes });
         }
-        Ok(Some((offset, length_bytes)))
+        Ok((offset, length_bytes))
     }
+}
 
-    #[cold]
-    fn check_word(&self, slot: SlotRef, bits: u64) -> Result<(), LeaseError> {
-        match SlotWord::decode(bits) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(LeaseError::Corrupt(Corrupt {
-                what: "state word of slot",
-                number: slot.slot.into(),
-                found: bits,
-                expected: "a state from 0 to 5 with its owner and generation",
-            })),
-        }
+/// Why there is no lease; a slot that is not there any more is no error.
+#[cold]
+fn not_leased(error: NoLease) -> Result<(), LeaseError> {
+    match error {
+        NoLease::Full(full) => Err(LeaseError::Full { capacity: full.capacity }),
+        NoLease::NotPublished { bits, .. } if SlotWord::decode(bits).is_ok() => Ok(()),
+        NoLease::NotPublished { slot, bits } => Err(LeaseError::Corrupt(Corrupt {
+            what: "state word of slot",
+            number: slot.slot.into(),
+            found: bits,
+            expected: "a state from 0 to 5 with its owner and generation",
+        })),
+        // `CutOff`, which is also the safe answer to whatever else there may be one day.
+        _ => Err(LeaseError::CutOff),
     }
 }
 

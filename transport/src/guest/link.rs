@@ -94,12 +94,22 @@ impl Attached {
     }
 
     /// Whether leases of this attach protect what they name. The row may be another peer's by now:
-    /// it names the attach.
-    #[inline]
+    /// it names the attach. (A lease looks for itself, in `LeaseTable::lease_published`.)
     pub(super) fn is_attached(&self) -> bool {
-        // Relaxed: a lease's fence orders it against the host's store and look; everybody else
-        // only wants to know why the link ended.
-        self.word.load(Ordering::Relaxed) == u64::from(self.serial)
+        // Relaxed: only to know why the link ended.
+        self.load(Ordering::Relaxed) == self.expected()
+    }
+
+    /// What it says now.
+    #[inline]
+    pub(super) fn load(&self, ordering: Ordering) -> u64 {
+        self.word.load(ordering)
+    }
+
+    /// What it says while this guest is attached.
+    #[inline]
+    pub(super) fn expected(&self) -> u64 {
+        self.serial.into()
     }
 }
 

@@ -8,8 +8,7 @@
 use super::carve::legal;
 use super::error::SlotError;
 use super::{SlotRef, VarSlotPool};
-use onecopy_shm::SlotState;
-use std::sync::atomic::{Ordering, fence};
+use onecopy_shm::{SlotState, fence_before_scan};
 
 /// Is told of every lease that a look meets.
 pub type LeaseVisitor<'a> = dyn FnMut(SlotRef) + 'a;
@@ -46,7 +45,7 @@ impl VarSlotPool {
             return 0;
         }
         // edge: lease.check
-        fence(Ordering::SeqCst);
+        fence_before_scan();
         scan(&mut |leased| {
             if let Some(entry) = self.slots.get_mut(leased.slot)
                 && entry.word.state() == SlotState::Retired

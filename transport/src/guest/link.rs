@@ -275,6 +275,7 @@ impl Link {
 
     fn after_drain(&self, state: &mut LinkState, count: u32) {
         if count > 0 {
+            self.tell_of_room(state);
             state.desk.parked.wake_for_room();
             if state.desk.magazines.has_surplus() {
                 self.give_back(state);
@@ -332,6 +333,16 @@ impl Link {
         let end = LinkEnd::Broken(error);
         self.finish(state, end);
         CallError::Link(end)
+    }
+
+    /// Wakes the host if it sleeps on a request that found no room for its answer: frames were taken
+    /// in, which nothing else tells it. With nothing in flight there is no such request.
+    // r[impl guest.back-pressure]
+    #[inline]
+    pub(super) fn tell_of_room(&self, state: &mut LinkState) {
+        if state.desk.pending.in_flight() > 0 {
+            self.ring(state);
+        }
     }
 
     /// Wakes the host for what was committed, if it sleeps.

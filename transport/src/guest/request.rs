@@ -102,6 +102,22 @@ impl Link {
         request_id: u32,
         target: &mut [u8],
     ) -> Option<usize> {
+        let copied = self.take_directly(state, request_id, target);
+        if state.desk.pending.in_flight() > 0 {
+            // The host learns of room when the ring was read empty.
+            self.drain(state);
+            self.tell_of_room(state);
+        }
+        copied
+    }
+
+    #[inline]
+    fn take_directly(
+        &self,
+        state: &mut LinkState,
+        request_id: u32,
+        target: &mut [u8],
+    ) -> Option<usize> {
         loop {
             let LinkState { spin, consumer, .. } = state;
             if !spin.spin(|| consumer.is_ready() || self.is_contended()) {

@@ -62,13 +62,7 @@ impl Link {
                 return Err((state, error));
             }
             turns = turns.wrapping_add(1);
-            let spun = self.spin(&mut state, wish);
-            if !matches!(spun, Spun::Ready) {
-                // The host may sleep on a request of ours that found no room for its answer; what
-                // was taken in since has made room, which nothing else tells it.
-                self.ring(&mut state);
-            }
-            let quick = match spun {
+            let quick = match self.spin(&mut state, wish) {
                 Spun::Ready => true,
                 Spun::Contended if self.polling || ways_made < WAYS_MADE_MAX => {
                     ways_made = ways_made.wrapping_add(1);

@@ -2,7 +2,7 @@
 
 use super::scripted::{INLINE_MAX, attached, attached_with, in_ms, options, soon};
 use crate::guest::link::Outgoing;
-use crate::guest::{CallError, GuestOptions, Pending};
+use crate::guest::{CallError, Guest, GuestOptions, Pending};
 use crate::wire::{RequestError, SlotPayload, flag, kind};
 use onecopy_shm::SlotRef;
 use std::sync::mpsc;
@@ -190,6 +190,31 @@ fn a_full_ring_is_waited_for_and_answers_are_taken_meanwhile() {
         host.echo();
     }
     asker.join().unwrap();
+}
+
+/// A host asleep on an answer that found no room is told of the room by whatever takes frames in,
+/// also where nobody waits.
+// r[verify guest.back-pressure]
+#[test]
+fn whatever_takes_answers_in_tells_the_host_of_the_room() {
+    const COUNT: u32 = 24;
+    let told_by = |take: fn(&Guest, &mut Vec<Pending>)| {
+        let (guest, mut host) = attached_with(GuestOptions { requests_max: COUNT, ..options() });
+        let submit = |_| guest.try_submit_with(ECHO, 0, no_bytes).unwrap();
+        let mut pending: Vec<Pending> = (0..COUNT).map(submit).collect();
+        let blocked = host.answer_until_full();
+        take(&guest, &mut pending);
+        assert!(host.was_rung());
+        host.send(ECHO, 0, blocked.request_id, &[7; 200]);
+        drop((pending, guest));
+    };
+    told_by(|_, pending| assert!(pending[0].try_wait().unwrap().is_some()));
+    told_by(|_, pending| drop(pending.remove(0).wait(soon()).unwrap()));
+    told_by(|guest, _| assert!(guest.try_reserve(64).is_err()));
+    told_by(|guest, _| assert_eq!(guest.end(), None));
+    told_by(|guest, _| {
+        assert_eq!(guest.try_submit_with(ECHO, 0, no_bytes).unwrap_err(), CallError::Full);
+    });
 }
 
 #[test]

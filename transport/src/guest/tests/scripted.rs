@@ -10,8 +10,8 @@ use crate::layout::{ControlLayout, Geometry};
 use crate::socket::AttachSocket;
 use crate::wire::{Hello, Welcome, kind};
 use onecopy_shm::{
-    Access, Consumer, FrameHeader, LeaseScan, Mapping, Producer, Region, SlotRef, SlotState,
-    SlotWord, Waker, lease_table_bytes, ring_layout,
+    Access, Consumer, FrameHeader, LeaseScan, Mapping, Producer, Region, Sleeper, SlotRef,
+    SlotState, SlotWord, Waker, lease_table_bytes, ring_layout,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -175,6 +175,8 @@ pub(super) struct ScriptedHost {
     pub(super) rings: Region,
     pub(super) scan: LeaseScan,
     waker: Waker,
+    /// The host's own word.
+    sleeper: Sleeper,
     /// The guest's pidfd and eventfd.
     pub(super) descriptors: Vec<OwnedFd>,
 }
@@ -233,6 +235,7 @@ impl ScriptedHost {
             replies: Producer::new(ring(RINGS_REQUEST_OFFSET + stride), CAPACITY).unwrap(),
             scan: LeaseScan::new(&leases, LEASES).unwrap(),
             waker: Waker::new(asleep),
+            sleeper: Sleeper::new(areas.control.host_asleep_word()),
             descriptors: received.descriptors,
             areas,
             socket,
@@ -276,6 +279,27 @@ impl ScriptedHost {
         if self.waker.should_ring() {
             let _ = self.socket.send_byte(1);
         }
+    }
+
+    /// Answers requests with 200 bytes until one finds no room for that; with it the host goes to
+    /// sleep, and its header is returned.
+    #[track_caller]
+    pub(super) fn answer_until_full(&mut self) -> FrameHeader {
+        loop {
+            let (header, _) = self.next();
+            if !self.replies.has_room(200).unwrap() {
+                self.sleeper.prepare();
+                assert!(rustix::io::read(&self.descriptors[1], &mut [0; 8]).is_err());
+                return header;
+            }
+            self.send(header.kind, 0, header.request_id, &[7; 200]);
+        }
+    }
+
+    /// Whether the guest has rung since the host went to sleep.
+    pub(super) fn was_rung(&mut self) -> bool {
+        self.sleeper.awake();
+        rustix::io::read(&self.descriptors[1], &mut [0; 8]).is_ok()
     }
 
     /// Answers the next request with its own bytes.

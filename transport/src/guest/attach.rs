@@ -9,6 +9,7 @@ use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
 use super::parker::Parked;
 use super::pending::PendingTable;
+use super::pulse::Pulse;
 use super::slots::SlotDirectory;
 use super::watcher::{Watch, Watcher};
 use super::{Guest, GuestOptions, Inner};
@@ -322,14 +323,16 @@ impl Fittings<'_> {
     ) -> Result<(Link, Option<Watcher>), AttachError> {
         let Rings { producer, consumer, asleep, heartbeat } = rings;
         let socket = Arc::new(socket);
-        let closed = Arc::new(AtomicBool::new(false));
+        let pulse = Pulse::new(self.control, self.interval());
+        // Asked after the look at the host's epoch: so that was the epoch of the host at the other end.
+        let closed = Arc::new(AtomicBool::new(socket.is_closed().unwrap_or(true)));
         let (heartbeat, watch) = if self.options.watcher {
             (None, Some(self.watch(Heartbeat::new(heartbeat), &socket, &closed)))
         } else {
             (Some(Heartbeat::new(heartbeat)), None)
         };
         let link = Link::new(LinkParts {
-            state: self.state(producer, consumer, asleep),
+            state: self.state(producer, consumer, asleep, pulse),
             closed,
             socket,
             doorbell,
@@ -342,6 +345,11 @@ impl Fittings<'_> {
         Ok((link, watcher))
     }
 
+    /// The host beats once in an interval, and asks its guests to.
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.welcome.heartbeat_interval_ms.get().into())
+    }
+
     fn watch(
         &self,
         heartbeat: Heartbeat,
@@ -350,14 +358,20 @@ impl Fittings<'_> {
     ) -> Watch {
         Watch {
             heartbeat,
-            interval: Duration::from_millis(self.welcome.heartbeat_interval_ms.get().into()),
+            interval: self.interval(),
             socket: Arc::clone(socket),
             closed: Arc::clone(closed),
             growth: Arc::clone(self.growth),
         }
     }
 
-    fn state(&self, producer: Producer, consumer: Consumer, asleep: Word) -> LinkState {
+    fn state(
+        &self,
+        producer: Producer,
+        consumer: Consumer,
+        asleep: Word,
+        pulse: Pulse,
+    ) -> LinkState {
         let slots = SlotDirectory::new(self.control.clone());
         let bounds = Bounds {
             slots_max: self.options.magazine_slots_max,
@@ -373,6 +387,7 @@ impl Fittings<'_> {
             waker: Waker::new(self.control.host_asleep()),
             sleeper: Sleeper::new(asleep),
             spin: SpinBudget::new(),
+            pulse,
             has_receiver: false,
             end: None,
         }

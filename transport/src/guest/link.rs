@@ -8,6 +8,7 @@
 use super::desk::Desk;
 use super::error::{CallError, LinkEnd, LinkError};
 use super::magazine::{GIVE_BACK_MAX, GrantedSlot, Magazines};
+use super::pulse::{Pulse, Sign};
 use crate::Serial;
 use crate::control::ControlReader;
 use crate::format::HostState;
@@ -19,6 +20,7 @@ use rustix::net::Shutdown;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
 
 /// Looks at the mutex before a thread sleeps for it.
 const LOCK_LOOKS: u32 = 200;
@@ -34,6 +36,7 @@ pub(super) struct LinkState {
     /// This guest's own word, for the host to see that it sleeps.
     pub(super) sleeper: Sleeper,
     pub(super) spin: SpinBudget,
+    pub(super) pulse: Pulse,
     /// A thread sleeps on the socket, for all that wait.
     pub(super) has_receiver: bool,
     /// Nothing travels any more.
@@ -211,6 +214,25 @@ impl Link {
     /// Says that the socket was seen closed.
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// What a thread that polls does now and then where no watcher does it: shows that this process
+    /// runs, and finds out whether the host does. While the host beats there is no system call.
+    // r[impl guest.polling.host-gone]
+    pub(super) fn look_after_host(&self, state: &mut LinkState, now: Instant) {
+        let Some(heartbeat) = &self.heartbeat else { return };
+        match state.pulse.look(&self.control, now) {
+            // The host asks for a beat as often as it beats.
+            Sign::Beats => heartbeat.beat(),
+            Sign::Nothing => {}
+            Sign::Silent => {
+                heartbeat.beat();
+                if self.socket.is_closed().unwrap_or(true) {
+                    self.set_closed();
+                }
+            }
+            Sign::Replaced => self.set_closed(),
+        }
     }
 
     /// Why nothing travels any more, if so.

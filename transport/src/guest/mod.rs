@@ -26,6 +26,7 @@ mod magazine;
 mod options;
 mod parker;
 mod pending;
+mod pulse;
 mod reply;
 mod request;
 mod reserve;

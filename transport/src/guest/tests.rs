@@ -3,6 +3,7 @@ mod fork;
 mod growth;
 mod handshake;
 mod hostile;
+mod pulse;
 mod requests;
 mod scripted;
 mod slots;

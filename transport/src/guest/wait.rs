@@ -78,8 +78,14 @@ impl Link {
             };
             // When the deadline has passed, a last look follows.
             let time_to_look = !quick || turns.is_multiple_of(LOOKS_PER_CLOCK);
-            if time_to_look && Instant::now() >= deadline {
-                outcome = Some(WaitError::DeadlineExceeded);
+            if time_to_look {
+                let now = Instant::now();
+                if self.polling {
+                    self.look_after_host(&mut state, now);
+                }
+                if now >= deadline {
+                    outcome = Some(WaitError::DeadlineExceeded);
+                }
             }
         }
     }

@@ -45,10 +45,22 @@ fn guest_polls(guest: &Guest) -> bool {
 // r[verify guest.host-gone]
 #[test]
 fn everybody_is_told_at_once_that_the_host_died() {
-    for (polling, watcher) in [(false, true), (false, false), (true, true)] {
+    for (polling, watcher) in [(false, true), (false, false), (true, true), (true, false)] {
         let told = told(GuestOptions { polling, watcher, ..options() }, drop);
         assert_eq!(told, vec![CallError::Link(LinkEnd::HostGone); 3]);
     }
+}
+
+/// Its socket stays open, as if it lived: another host has taken the segment over.
+// r[verify guest.polling.host-gone]
+#[test]
+fn a_guest_that_polls_without_a_watcher_sees_that_another_host_serves() {
+    let (guest, mut host) =
+        attached_with(GuestOptions { polling: true, watcher: false, ..options() });
+    let asker = thread::spawn(move || guest.call(ECHO, b"?", soon()).unwrap_err());
+    host.next();
+    host.areas.control.set_boot_epoch(2);
+    assert_eq!(asker.join().unwrap(), CallError::Link(LinkEnd::HostGone));
 }
 
 #[test]

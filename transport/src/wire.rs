@@ -12,6 +12,18 @@ pub const HANDSHAKE_MAGIC: u64 = u64::from_le_bytes(*b"onecopyA");
 /// Version of the handshake and of the transport's frames.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// What a [`Refusal::Malformed`] says of a hello's record as a whole, and of its descriptors.
+pub mod hello_field {
+    /// The size of the record; its value is that size, in bytes.
+    pub const RECORD_SIZE: u64 = 100;
+    /// The number of descriptors; its value is how many came.
+    pub const DESCRIPTOR_COUNT: u64 = 101;
+    /// The descriptor that should be a pidfd; its value is its position.
+    pub const PIDFD: u64 = 102;
+    /// The descriptor that should be an eventfd; its value is its position.
+    pub const DOORBELL: u64 = 103;
+}
+
 /// What a guest says first. Descriptors: a pidfd of itself, an eventfd of its own (non-blocking).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -97,7 +109,7 @@ pub enum Refusal {
     /// The hello was not one: wrong magic, role, size or descriptors.
     #[error("the host could not read this guest's hello (field {field}, value {value})")]
     Malformed {
-        /// Which field, counted from 0; 100 is the record's size, 101 its descriptors.
+        /// Which field, counted from 0, or one of [`hello_field`].
         field: u64,
         /// What it held.
         value: u64,
@@ -383,8 +395,8 @@ impl Hello {
     // r[impl attach.hello_checked]
     pub fn parse(record: &[u8]) -> Result<(Hello, Role), Refusal> {
         let malformed = |field: u64, value: u64| Refusal::Malformed { field, value };
-        let hello =
-            Hello::try_read_from_bytes(record).map_err(|_| malformed(100, record.len() as u64))?;
+        let hello = Hello::try_read_from_bytes(record)
+            .map_err(|_| malformed(hello_field::RECORD_SIZE, record.len() as u64))?;
         if hello.magic.get() != HANDSHAKE_MAGIC {
             return Err(malformed(0, hello.magic.get()));
         }

@@ -64,8 +64,8 @@ fn a_hello_that_is_wrong_is_refused_with_what_was_wrong() {
     let three = [pidfd.as_fd(), doorbell.as_fd(), doorbell.as_fd()];
     assert_eq!(refused(&segment, bytes, &three), field(101, 3));
     // Not a pidfd, and a doorbell that is no eventfd.
-    assert_eq!(refused(&segment, bytes, &[doorbell.as_fd(), doorbell.as_fd()]), field(101, 2));
-    assert_eq!(refused(&segment, bytes, &[pidfd.as_fd(), pidfd.as_fd()]), field(101, 2));
+    assert_eq!(refused(&segment, bytes, &[doorbell.as_fd(), doorbell.as_fd()]), field(102, 0));
+    assert_eq!(refused(&segment, bytes, &[pidfd.as_fd(), pidfd.as_fd()]), field(103, 1));
 
     let another = Pid::from_raw(steady.pid() as i32).unwrap();
     let foreign = pidfd_open(another, PidfdFlags::empty()).unwrap();

@@ -81,6 +81,10 @@ pub enum AttachError {
     /// No eventfd could be made.
     #[error("cannot make an eventfd: {0}")]
     Doorbell(Errno),
+    /// The inherited socket could not be kept from programs that this process will start; the number
+    /// may be that of no descriptor.
+    #[error("cannot set close-on-exec on the inherited socket: {0}")]
+    KeepFromExec(Errno),
     /// A forked child could not be told apart.
     #[error(transparent)]
     ForkGuard(#[from] ForkGuardError),
@@ -154,7 +158,8 @@ impl Guest {
     /// Attaches anew to the host that serves the segment now. The new guest has a serial and rings
     /// of its own; mappings and lease table stay when the segment is the same, so guards of this
     /// handle stay valid. Its reservations do not: they are void (their memory stays mapped, their
-    /// drop does nothing). When another clone has done it already, that guest comes back.
+    /// drop does nothing). When another clone has done it already, that guest comes back. It is for a
+    /// link that is over (see [`Guest::end`]); one that is not goes on beside the new attach.
     ///
     /// # Errors
     /// As for [`Guest::attach`].

@@ -37,6 +37,6 @@ impl Guest {
 }
 
 fn keep_from_exec(socket: &OwnedFd) -> Result<(), AttachError> {
-    let flags = fcntl_getfd(socket).map_err(AttachError::Doorbell)?;
-    fcntl_setfd(socket, flags | FdFlags::CLOEXEC).map_err(AttachError::Doorbell)
+    let flags = fcntl_getfd(socket).map_err(AttachError::KeepFromExec)?;
+    fcntl_setfd(socket, flags | FdFlags::CLOEXEC).map_err(AttachError::KeepFromExec)
 }

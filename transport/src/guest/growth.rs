@@ -1,8 +1,4 @@
 //! Growth of the pool, noticed before anything of the new part is handed out.
-//!
-//! | edge | store | load |
-//! | --- | --- | --- |
-//! | guest.noticed | what the callbacks did, then the noticed size (Release) | the noticed size (Acquire), then what is done with the memory |
 
 use crate::control::ControlReader;
 use std::fmt;

@@ -1,8 +1,4 @@
 //! Guards that keep a published slot readable.
-//!
-//! | edge | from | to |
-//! | --- | --- | --- |
-//! | guest.clones | what a clone read, then its count (AcqRel) | the last clone's count (Acquire), then the release of the lease |
 
 use super::error::LeaseError;
 use super::{Guest, Inner};

@@ -3,7 +3,7 @@
 //!
 //! | edge | store | load |
 //! | --- | --- | --- |
-//! | guest.growth | what the growth callbacks did, then the size they were told (Release) | that size (Acquire), then memory below it |
+//! | guest.noticed | what the growth callbacks did, then the noticed size (Release) | the noticed size (Acquire), then memory below it |
 //! | guest.clones | what a clone of a guard read, then its count (AcqRel) | the count (Acquire), then the release of the lease |
 //! | guest.closing | a lease, fence (SeqCst), load of `closing` | `closing`, fence (SeqCst), look through the leases |
 //!

@@ -14,7 +14,7 @@ use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::{SystemError, reopen};
 use crate::service::Service;
 use crate::socket::{AttachSocket, ReceiveError, Received};
-use crate::wire::{Hello, Refusal, Welcome};
+use crate::wire::{Hello, Refusal, Welcome, hello_field};
 use onecopy_shm::{Access, SERIAL_MAX};
 use rustix::io::Errno;
 use std::error::Error;
@@ -117,10 +117,10 @@ impl<S: Service> Host<S> {
             Ok(Some(received)) => self.answer_hello(socket, &record, received),
             Ok(None) => {}
             Err(ReceiveError::TooLong { length, .. }) => {
-                self.refuse(&socket, Refusal::Malformed { field: 100, value: length as u64 });
+                self.refuse(&socket, malformed(hello_field::RECORD_SIZE, length));
             }
             Err(ReceiveError::TooManyDescriptors { count, .. }) => {
-                self.refuse(&socket, Refusal::Malformed { field: 101, value: count as u64 });
+                self.refuse(&socket, malformed(hello_field::DESCRIPTOR_COUNT, count));
             }
             Err(error) => tracing::debug!(%error, "a connection ended before its hello"),
         }
@@ -207,13 +207,13 @@ impl<S: Service> Host<S> {
             uid: uid.into(),
             expected: rustix::process::geteuid().as_raw().into(),
         })?;
-        let wrong = Refusal::Malformed { field: 101, value: received.descriptors.len() as u64 };
-        let [pidfd, doorbell] =
-            <[OwnedFd; HELLO_DESCRIPTORS]>::try_from(received.descriptors).map_err(|_| wrong)?;
-        let pidfd = Pidfd::from_fd(pidfd).map_err(|_| wrong)?;
+        let count = received.descriptors.len();
+        let [pidfd, doorbell] = <[OwnedFd; HELLO_DESCRIPTORS]>::try_from(received.descriptors)
+            .map_err(|_| malformed(hello_field::DESCRIPTOR_COUNT, count))?;
+        let pidfd = Pidfd::from_fd(pidfd).map_err(|_| malformed(hello_field::PIDFD, 0))?;
         // Anything else that can be watched might answer a look with a wait.
         if !is_eventfd(&doorbell) {
-            return Err(wrong);
+            return Err(malformed(hello_field::DOORBELL, 1));
         }
         let named = pidfd.pid().ok().flatten();
         match credentials.pid {
@@ -332,6 +332,10 @@ fn peer_fields(who: &Who, uid: u32) -> Result<PeerFields, ProcessError> {
         uid,
         lease_serial: who.lease_serial,
     })
+}
+
+fn malformed(field: u64, value: usize) -> Refusal {
+    Refusal::Malformed { field, value: value as u64 }
 }
 
 fn is_eventfd(descriptor: &OwnedFd) -> bool {

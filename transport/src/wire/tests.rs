@@ -75,7 +75,7 @@ fn a_hello_is_refused_with_the_field_that_is_wrong() {
         let record = vec![0u8; length];
         assert_eq!(
             Hello::parse(&record).unwrap_err(),
-            Refusal::Malformed { field: 100, value: length as u64 }
+            Refusal::Malformed { field: hello_field::RECORD_SIZE, value: length as u64 }
         );
     }
 }

@@ -33,7 +33,7 @@ mod writer;
 pub use audit::IndexFault;
 pub use error::{CreateIndexError, InsertError, OpenIndexError};
 pub use reader::IndexReader;
-pub use writer::{IndexWriter, Repair};
+pub use writer::IndexWriter;
 
 /// Fewest buckets of an index: as many as a key can be in.
 pub const BUCKETS_MIN: u64 = PROBE_BUCKETS_MAX;

@@ -77,16 +77,6 @@ impl IndexReader {
         }
     }
 
-    /// Number of buckets that there is room for.
-    pub(super) fn buckets_max(&self) -> u64 {
-        self.buckets_max
-    }
-
-    /// What the hash of a key starts from.
-    pub(super) fn seed(&self) -> u64 {
-        self.seed
-    }
-
     /// Number of buckets in use.
     pub fn bucket_count(&self) -> u64 {
         self.load_mask().map_or(0, |mask| mask + 1)

@@ -1,6 +1,5 @@
 //! The host's end of the index: the only one that changes it.
 
-use std::collections::HashSet;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
@@ -8,8 +7,8 @@ use onecopy_shm::error::RegionError;
 use onecopy_shm::{Region, Words};
 
 use super::{
-    BUCKETS_MIN, CreateIndexError, Entry, IndexReader, InsertError, OpenIndexError, bucket_at,
-    buckets_in, hash_key, probe, region_bytes, word_index,
+    BUCKETS_MIN, CreateIndexError, Entry, InsertError, bucket_at, buckets_in, hash_key, probe,
+    region_bytes, word_index,
 };
 use crate::format::{
     BUCKET_ENTRIES, INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader, OVERFLOW_BIT, PROBE_BUCKETS_MAX,
@@ -25,17 +24,6 @@ pub struct IndexWriter {
     count: u64,
     /// How many entries pass by each bucket on the way from their home: at most 7 homes times 8.
     passing: Vec<u8>,
-}
-
-/// What was put right when an index was taken over from an earlier life of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Repair {
-    /// Entries that stay.
-    pub kept: u64,
-    /// Entries that were erased: their slot does not hold a key that belongs there.
-    pub erased: u64,
-    /// Overflow bits that were set or cleared.
-    pub overflow_bits: u64,
 }
 
 impl IndexWriter {
@@ -64,25 +52,6 @@ impl IndexWriter {
         // edge: index.create; whoever sees the magic sees the fields.
         store(offset_of!(IndexHeader, magic), INDEX_MAGIC, Ordering::Release)?;
         Ok(IndexWriter::over(region, buckets - 1, max, seed)?)
-    }
-
-    /// Takes over the index that an earlier life of the host left, at whatever point that life ended.
-    /// `hash_of` tells the hash of the key that a slot holds, and nothing for a slot that is not
-    /// published. Entries that do not belong are erased and overflow bits put right; published slots
-    /// that have no entry are the caller's to find and insert.
-    ///
-    /// # Errors
-    /// [`OpenIndexError`]: no index, another format, numbers that contradict each other.
-    // r[impl index.takeover]
-    pub fn open(
-        region: &Region,
-        mut hash_of: impl FnMut(u32) -> Option<u64>,
-    ) -> Result<(IndexWriter, Repair), OpenIndexError> {
-        let reader = IndexReader::open(region)?;
-        let (mask, seed) = (reader.bucket_count().wrapping_sub(1), reader.seed());
-        let mut index = IndexWriter::over(region, mask, reader.buckets_max(), seed)?;
-        let repair = index.repair(&mut hash_of);
-        Ok((index, repair))
     }
 
     /// The hash of a key in this index.
@@ -165,40 +134,6 @@ impl IndexWriter {
         let words = region.words(0, words)?;
         let passing = vec![0; usize::try_from(mask + 1).unwrap_or(usize::MAX)];
         Ok(IndexWriter { words, mask, seed, count: 0, passing })
-    }
-
-    fn repair(&mut self, hash_of: &mut impl FnMut(u32) -> Option<u64>) -> Repair {
-        let mut repair = Repair::default();
-        let mut entries = Vec::new();
-        self.for_each_entry(|bucket, place, entry| entries.push((bucket, place, entry)));
-        let mut seen = HashSet::new();
-        for (bucket, place, entry) in entries {
-            let hash =
-                hash_of(entry.slot()).filter(|&hash| Entry::new(hash, entry.slot()) == entry);
-            let steps =
-                hash.and_then(|hash| self.steps_to(hash, bucket).map(|steps| (hash, steps)));
-            match steps.filter(|_| seen.insert(entry.slot())) {
-                Some((hash, steps)) => {
-                    (0..steps)
-                        .for_each(|step| self.count_passing(bucket_at(hash, step, self.mask)));
-                    repair.kept += 1;
-                }
-                None => {
-                    self.put(bucket, place, Entry::EMPTY);
-                    repair.erased += 1;
-                }
-            }
-        }
-        for bucket in 0..=self.mask {
-            let word = self.load(word_index(bucket, 0));
-            let wanted = self.passing_by(bucket) > 0;
-            if (word & OVERFLOW_BIT != 0) != wanted {
-                self.set_overflow(bucket, wanted);
-                repair.overflow_bits += 1;
-            }
-        }
-        self.count = repair.kept;
-        repair
     }
 
     /// How far behind the home of a hash a bucket is, where it is one the key may be in.

@@ -88,6 +88,16 @@ impl Cache {
         Ok(Fill { reservation, cache: self.clone() })
     }
 
+    /// So many slots of at least this many bytes each; all or none.
+    ///
+    /// # Errors
+    /// [`ReserveError`].
+    pub fn reserve_many(&self, size_bytes: u64, count: u32) -> Result<Vec<Fill>, ReserveError> {
+        let reservations = self.guest.reserve_many(size_bytes, count, self.until())?;
+        let fill = |reservation| Fill { reservation, cache: self.clone() };
+        Ok(reservations.into_iter().map(fill).collect())
+    }
+
     /// Publishes each of these blocks, in order: of two with one key the first is published and
     /// the second is [`Published::AlreadyThere`]. An answer that did not come is an error of each
     /// block that it was for; blocks before it have been published all the same.

@@ -29,8 +29,9 @@ impl Cache {
         payload: &[u8],
         options: PublishOptions,
     ) -> Result<Published, PublishError> {
-        let block = self.copy_in(key, payload, options, self.until())?;
-        block.fill.publish_until(key, block.length_bytes, options, self.until())
+        let until = self.until();
+        let block = self.copy_in(key, payload, options, until)?;
+        block.fill.publish_until(key, block.length_bytes, options, until)
     }
 
     /// Stores a copy of each of these blocks, in order: of two with one key the first is stored

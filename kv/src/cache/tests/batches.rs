@@ -5,6 +5,8 @@ use crate::cache::{PublishOptions, ToPublish};
 use crate::error::{DeleteError, PinError, PublishError, UnpinError};
 use crate::key::Key;
 use crate::service::{CacheService, CacheServiceOptions, Capacity};
+use std::collections::HashSet;
+use std::time::Duration;
 
 const COUNT: u64 = 300;
 
@@ -54,6 +56,35 @@ fn a_batch_larger_than_a_frame_keeps_its_order() {
     assert!(unpinned.iter().all(|outcome| matches!(outcome, Err(UnpinError::NotPinned { .. }))));
     let deleted = cache.delete_many(&all);
     assert!(deleted.iter().zip(is_even).all(|(outcome, even)| *outcome.as_ref().unwrap() == even));
+    host.assert_clean();
+}
+
+#[test]
+fn slots_are_reserved_many_at_a_time_all_or_none() {
+    let host = TestHost::start();
+    let cache = host.attach();
+    let mut fills = cache.reserve_many(1000, 40).unwrap();
+    let slots: HashSet<u32> = fills.iter().map(|fill| fill.slot().slot).collect();
+    assert_eq!((fills.len(), slots.len()), (40, 40));
+    assert!(fills.iter().all(|fill| fill.slot_bytes() >= 1000));
+    for (number, fill) in (0..).zip(&mut fills) {
+        fill[..1000].copy_from_slice(&payload(number, 1000));
+    }
+    let blocks = (0..).zip(fills).map(|(number, fill)| ToPublish {
+        fill,
+        key: key(number),
+        length_bytes: 1000,
+        options: PublishOptions::default(),
+    });
+    let outcomes = cache.publish_many(blocks.collect());
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap().is_first()));
+    for number in 0..40 {
+        assert_eq!(&*cache.lookup(&key(number)).unwrap().unwrap(), payload(number, 1000));
+    }
+    assert!(cache.reserve_many(1000, 0).unwrap().is_empty());
+    // 128 slots of 256 KiB are more than the pool ever has; those that were had go back.
+    assert!(cache.with_deadline(Duration::from_secs(2)).reserve_many(256 << 10, 128).is_err());
+    assert_eq!(cache.reserve_many(256 << 10, 8).unwrap().len(), 8);
     host.assert_clean();
 }
 

@@ -5,7 +5,7 @@ use super::plan::Source;
 use crate::cli::ReplayGuestArgs;
 use crate::exit::Failure;
 use crate::signals;
-use onecopy::cache::{Cache, CacheOptions, Fill, PublishOptions, ToPublish};
+use onecopy::cache::{Cache, CacheOptions, PublishOptions, ToPublish};
 use onecopy::key::Key;
 use onecopy::replay::board::{RequestOutcome, Worker};
 use onecopy::replay::payload;
@@ -110,9 +110,7 @@ impl Replayer {
         outcome: &mut RequestOutcome,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let reserve = |_| self.cache.reserve(self.block_bytes);
-        let fills: Result<Vec<Fill>, _> = keys.iter().map(reserve).collect();
-        let mut fills = fills?;
+        let mut fills = self.cache.reserve_many(self.block_bytes, keys.len() as u32)?;
         let mut time = started.elapsed();
         for (fill, id) in fills.iter_mut().zip(block_ids) {
             payload::fill(&mut fill[..self.block_bytes as usize], self.run, *id);

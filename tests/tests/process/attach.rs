@@ -91,13 +91,17 @@ fn who_says_nothing_keeps_nobody_out_and_has_to_go() {
     let segment = Segment::new();
     let host = TestHost::start(&segment);
     let mut first = silent(&segment);
-    let many: Vec<AttachSocket> = (0..200).map(|_| silent(&segment)).collect();
     let started = Instant::now();
+    let many: Vec<AttachSocket> = (0..200).map(|_| silent(&segment)).collect();
     let mut guest = Peer::attached(PEER, segment.path(), "writer");
     guest.ok("store 1 5000");
     // The oldest ones had to go for those that came later.
-    assert!(first.is_closed().unwrap());
-    assert!(!many.last().unwrap().is_closed().unwrap() || started.elapsed().as_secs() >= 5);
+    // (A child that another test is just starting has the host's end too, until it is another
+    // program.)
+    wait_for("the end of the oldest one", || first.is_closed().unwrap());
+    let closed = many.iter().filter(|socket| socket.is_closed().unwrap()).count();
+    // 202 connections with the guest's, of which 128 may wait; later on the time of all is up.
+    assert!(closed <= 73 || started.elapsed() >= Duration::from_secs(4), "{closed}");
     drop(many);
 
     first = silent(&segment);

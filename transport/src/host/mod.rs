@@ -21,6 +21,7 @@ mod reserve;
 mod serve;
 mod start;
 mod stats;
+mod tables;
 mod takeover;
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,8 @@ impl VarSlotPool {
 
     fn find_extents(&mut self) -> Result<Vec<Extent>, RecoverError> {
         let mut extents = Vec::new();
-        for unit in 0..self.control.geometry().units_max() {
+        // What lies beyond the published size is not real.
+        for unit in 0..self.unit_count {
             if let Some(extent) = self.find_extent(unit)? {
                 extents.push(extent);
             }

@@ -79,17 +79,7 @@ impl Service for CacheService {
     }
 
     fn region_bytes(&self, geometry: &Geometry) -> u64 {
-        region_bytes(recover::buckets_for_slots(geometry.slots_max)).unwrap_or(u64::MAX)
-    }
-
-    fn region_bytes_ready(&self, _geometry: &Geometry, slots: u64) -> u64 {
-        region_bytes(recover::buckets_for_slots(slots)).unwrap_or(u64::MAX)
-    }
-
-    fn grown(&mut self, slots: u64, context: &mut ServiceContext<'_>) {
-        if let Some(core) = self.core.as_mut() {
-            core.grow_index(slots, context.pool);
-        }
+        region_bytes(recover::index_buckets(geometry)).unwrap_or(u64::MAX)
     }
 
     fn start(&mut self, start: ServiceStart<'_>) -> Result<(), ServiceError> {

@@ -9,7 +9,7 @@ use crate::control::{
     read_geometry,
 };
 use crate::error::Corrupt;
-use crate::format::{ExtentEntry, HostState};
+use crate::format::HostState;
 use crate::layout::{ControlLayout, Geometry};
 use crate::pool::{PoolCounts, RecoverError, VarSlotPool};
 use crate::segment::{
@@ -19,8 +19,6 @@ use crate::segment::{
 use crate::service::{Service, ServiceContext, ServiceError, ServiceStart};
 use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{Access, Mapping, SlotState};
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,12 +75,6 @@ pub enum InspectError {
     /// The service refuses its region.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The system refused memory for a private copy.
-    #[error("cannot copy the segment's tables: {source}")]
-    Copy {
-        /// What it said.
-        source: Errno,
-    },
     /// The control area is shorter than it says.
     #[error("the control area has {found_bytes} bytes, expected {expected_bytes}")]
     TooSmall {
@@ -210,7 +202,7 @@ fn settled_peer(control: &ControlReader, row: u64) -> Result<Option<PeerFields>,
 fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {
     let geometry = control.geometry();
     let mut classes: BTreeMap<u64, ClassUse> = BTreeMap::new();
-    for unit in 0..units_real(control) {
+    for unit in 0..geometry.units_max() {
         let ExtentFields { slot_bytes, unit_count, slot_count, .. } = control.extent(unit);
         if slot_bytes != 0 {
             let class = classes.entry(slot_bytes).or_default();
@@ -220,12 +212,6 @@ fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {
         }
     }
     classes
-}
-
-/// Units of pool that are real, and so are their entries.
-fn units_real(control: &ControlReader) -> u64 {
-    let geometry = control.geometry();
-    (control.pool_bytes() / geometry.unit_bytes).min(geometry.units_max())
 }
 
 /// Takes the segment over on a private copy, as a new host would, and audits what comes out.
@@ -239,13 +225,9 @@ fn audit_copy<S: Service>(
     if found != expected {
         return Err(InspectError::WrongService { found, expected });
     }
-    let slots_ready = control.slots_ready().min(geometry.slots_max);
-    let service_bytes = service.region_bytes_ready(&geometry, slots_ready);
-    let service_bytes = service_bytes.min(geometry.service_bytes);
-    let copy = ControlWriter::new(copy_control(control, service_bytes)?, geometry.clone())?;
+    let copy = ControlWriter::new(copy_control(control)?, geometry.clone())?;
     let region = copy.service_region();
-    let start = ServiceStart { region, geometry: &geometry, segment_id, slots_ready, fresh: false };
-    service.start(start)?;
+    service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh: false })?;
     let (mut pool, found) = match VarSlotPool::recover(copy.clone()) {
         Ok(recovered) => recovered,
         Err(error) => {
@@ -274,27 +256,15 @@ fn unrecoverable(error: RecoverError) -> AuditReport {
     }
 }
 
-fn copy_failed(source: Errno) -> InspectError {
-    InspectError::Copy { source }
-}
-
 /// Copies what the header publishes; the rest of the copy is zero.
-fn copy_control(control: &ControlReader, service_bytes: u64) -> Result<Arc<Mapping>, InspectError> {
+fn copy_control(control: &ControlReader) -> Result<Arc<Mapping>, InspectError> {
     let layout = *control.layout();
-    // Not on the heap: most of a large segment's tables is not real, and stays so in a sparse file.
-    let file = memfd_create("onecopy-inspect", MemfdFlags::CLOEXEC).map_err(copy_failed)?;
-    rustix::fs::ftruncate(&file, layout.size_bytes).map_err(copy_failed)?;
-    let copy = Mapping::map(&file, layout.size_bytes, Access::ReadWrite)?;
+    let copy = Mapping::heap(layout.size_bytes)?;
     let target = copy.region(0, layout.size_bytes)?.words(0, layout.size_bytes / 8)?;
     let slots = control.slots_ready().min(control.geometry().slots_max);
-    let extents_bytes = units_real(control) * size_of::<ExtentEntry>() as u64;
-    for (start, size_bytes) in [
-        (0, layout.extents),
-        (layout.extents, extents_bytes),
-        (layout.service, service_bytes),
-        (layout.slots, slots * 64),
-        (layout.slots_cold, slots * 64),
-    ] {
+    for (start, size_bytes) in
+        [(0, layout.fixed_bytes()), (layout.slots, slots * 64), (layout.slots_cold, slots * 64)]
+    {
         for word in start / 8..(start + size_bytes) / 8 {
             // Both have as many words as the layout says.
             let value = control.words().load(word, Ordering::Relaxed).unwrap_or(0);

@@ -18,16 +18,6 @@ pub trait Service: Send {
     /// Bytes it wants in the control area of a segment with this geometry.
     fn region_bytes(&self, geometry: &Geometry) -> u64;
 
-    /// Bytes of that region, from its start, that have to be real when so many slots are; more with
-    /// more slots. Only those may be touched: the rest is a hole in the file. All of it by default.
-    fn region_bytes_ready(&self, geometry: &Geometry, _slots: u64) -> u64 {
-        self.region_bytes(geometry)
-    }
-
-    /// The segment has grown: so many slots are real now, and the part of the region that goes with
-    /// them.
-    fn grown(&mut self, _slots: u64, _context: &mut ServiceContext<'_>) {}
-
     /// Called once, before any guest is let in. After a restart [`Service::slot_found`] follows
     /// for every published slot.
     ///
@@ -76,8 +66,6 @@ pub struct ServiceStart<'a> {
     pub geometry: &'a Geometry,
     /// The segment's random id; a seed that differs from segment to segment.
     pub segment_id: u128,
-    /// Slots that are real by now.
-    pub slots_ready: u64,
     /// Whether the segment was just made.
     pub fresh: bool,
 }

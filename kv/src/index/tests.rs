@@ -12,7 +12,6 @@ use super::{
 use crate::format::{INDEX_MAGIC, IndexHeader, OVERFLOW_BIT};
 use crate::key::Key;
 
-mod double;
 mod load;
 mod threads;
 

@@ -15,15 +15,11 @@ use crate::format::{
 };
 use crate::key::Key;
 
-mod double;
-
 /// The index as its host has it. There is one at a time for a region; the segment's lock sees to it.
 #[derive(Debug)]
 pub struct IndexWriter {
     words: Words,
     mask: u64,
-    /// Buckets that the region has room for.
-    buckets_max: u64,
     seed: u64,
     count: u64,
     /// How many entries pass by each bucket on the way from their home: at most 7 homes times 8.
@@ -137,7 +133,7 @@ impl IndexWriter {
         let words = region_bytes(buckets_max).unwrap_or(u64::MAX) / size_of::<u64>() as u64;
         let words = region.words(0, words)?;
         let passing = vec![0; usize::try_from(mask + 1).unwrap_or(usize::MAX)];
-        Ok(IndexWriter { words, mask, buckets_max, seed, count: 0, passing })
+        Ok(IndexWriter { words, mask, seed, count: 0, passing })
     }
 
     /// How far behind the home of a hash a bucket is, where it is one the key may be in.

@@ -5,11 +5,12 @@
 //! meanwhile, cannot mislead anybody.
 
 use super::{CacheServiceOptions, Core, Usage, pins};
-use crate::index::{CreateIndexError, IndexWriter, buckets_for, hash_key, region_bytes};
+use crate::index::{CreateIndexError, IndexWriter, buckets_for};
 use crate::note::{Cold, Note, is_expired};
 use crate::stats::CacheStats;
 use onecopy_shm::{Region, SlotRef};
-use onecopy_transport::pool::{ClassIndex, VarSlotPool};
+use onecopy_transport::layout::Geometry;
+use onecopy_transport::pool::ClassIndex;
 use onecopy_transport::service::{Found, ServiceContext, ServiceError, ServiceStart};
 use std::sync::atomic::Ordering;
 
@@ -63,21 +64,6 @@ impl Core {
         Found::Keep
     }
 
-    /// Makes the index large enough for so many slots.
-    // r[impl kv.index_grows]
-    pub(super) fn grow_index(&mut self, slots: u64, pool: &VarSlotPool) {
-        let wanted = buckets_for_slots(slots);
-        while self.index.bucket_count() < wanted && self.double_index(pool) {}
-    }
-
-    fn double_index(&mut self, pool: &VarSlotPool) -> bool {
-        let seed = self.index.seed();
-        self.index.double(|slot| {
-            let published = pool.published(slot)?;
-            Some(hash_key(&Note::from_words(pool.note(published.slot)).key, seed))
-        })
-    }
-
     /// Gives the blocks of an earlier life to the policy, oldest first. Called before anything else
     /// is done with them; they have all been found by then.
     // r[impl kv.recover_order]
@@ -93,22 +79,21 @@ impl Core {
     }
 }
 
-/// Buckets of an index that is enough for so many slots.
-pub(super) fn buckets_for_slots(slots: u64) -> u64 {
-    buckets_for(u32::try_from(slots).unwrap_or(u32::MAX))
+/// Buckets of the index of a segment: enough for all of its slots.
+pub(super) fn index_buckets(geometry: &Geometry) -> u64 {
+    buckets_for(u32::try_from(geometry.slots_max).unwrap_or(u32::MAX))
 }
 
 fn make_index(start: &ServiceStart<'_>, seed: u64) -> Result<IndexWriter, ServiceError> {
-    let buckets = buckets_for_slots(start.slots_ready);
-    let made = if start.fresh { Ok(()) } else { clear(&start.region, buckets) };
+    let buckets = index_buckets(start.geometry);
+    let made = if start.fresh { Ok(()) } else { clear(&start.region) };
     made.and_then(|()| IndexWriter::create(&start.region, buckets, seed))
         .map_err(|error| ServiceError { reason: error.to_string() })
 }
 
-/// Zeroes what is real of a region, from its start: the first word says what stands there.
-fn clear(region: &Region, buckets: u64) -> Result<(), CreateIndexError> {
-    let real_bytes = region_bytes(buckets).unwrap_or(u64::MAX);
-    let count = real_bytes.min(region.size_bytes()) / 8;
+/// Zeroes a region, from its start: the first word says what stands there.
+fn clear(region: &Region) -> Result<(), CreateIndexError> {
+    let count = region.size_bytes() / 8;
     let words = region.words(0, count)?;
     for index in 0..count {
         // In bounds, since there are that many.

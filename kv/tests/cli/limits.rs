@@ -91,34 +91,3 @@ fn a_pool_grows_beyond_its_first_size() {
     host.running.signal(Signal::TERM);
     host.running.end().done();
 }
-
-// r[verify segment.real_tables]
-#[test]
-fn a_huge_largest_size_costs_no_memory_before_it_is_reached() {
-    use std::os::unix::fs::MetadataExt;
-    let space = Space::new();
-    let segment = space.join("segment");
-    let taken = || std::fs::metadata(space.join("segment/control")).unwrap().blocks() * 512;
-    let args = ["serve", "--size=4M", "--size-max=16T", "--slot-max=1M", "--json", "--segment"];
-    let host = Host::with(crate::rig::onecopy(&args).arg(&segment), &segment);
-    assert!(taken() < 4 << 20, "{} bytes of control area", taken());
-    for number in 0..40 {
-        host.put(&number.to_string(), &vec![number; 1 << 20]).done();
-    }
-    assert!(taken() < 16 << 20, "{} bytes of control area", taken());
-    let before = taken();
-    assert_eq!(host.guest(&["inspect", "--json"]).json()["audit"], "clean");
-    host.die();
-    let dead = call(&["inspect", "--json", "--segment", &segment]);
-    let dead = dead.done().json();
-    assert_eq!(
-        (&dead["audit"], &dead["slots"]["published"]),
-        (&"clean".into(), &40.into()),
-        "{dead}"
-    );
-    assert_eq!(taken(), before, "looking at it made more of it real");
-    let host = Host::with(crate::rig::onecopy(&args).arg(&segment), &segment);
-    assert_eq!(host.started["blocks"], 40);
-    assert!(host.guest(&["get", "39"]).done().stdout == vec![39; 1 << 20]);
-    assert_eq!(taken(), before, "serving it again made more of it real");
-}

@@ -4,11 +4,10 @@
 use super::Host;
 use super::core::Core;
 use super::events::HostEvent;
-use super::tables::RealTables;
 use super::wake::WakeHandle;
 use crate::layout::{ControlLayout, Geometry};
 use crate::segment::{Backing, GrowError};
-use crate::service::{Service, ServiceContext};
+use crate::service::Service;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,6 +21,8 @@ const STEP_BYTES_MIN: u64 = 16 << 20;
 const STEP_BYTES_MAX: u64 = 256 << 20;
 /// Growth starts ahead of need when less than this fraction of the pool is free.
 const FREE_FRACTION: u64 = 8;
+/// Bytes of a hot and of a cold entry of the slot table.
+const ENTRY_BYTES: u64 = 64;
 /// After a failure growth is not tried again for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -64,13 +65,7 @@ impl Growth {
     }
 
     /// Starts a step of at least `wanted_bytes`, unless one is under way.
-    fn start(
-        &mut self,
-        service: &dyn Service,
-        pool_bytes: u64,
-        wanted_bytes: u64,
-        unit_bytes: u64,
-    ) -> bool {
+    fn start(&mut self, pool_bytes: u64, wanted_bytes: u64, unit_bytes: u64) -> bool {
         if self.running.is_some() {
             return true;
         }
@@ -81,7 +76,7 @@ impl Growth {
         let to_bytes = pool_bytes
             .saturating_add(step.next_multiple_of(unit_bytes))
             .min(self.geometry.pool_bytes_max);
-        match self.spawn(service, pool_bytes, to_bytes) {
+        match self.spawn(pool_bytes, to_bytes) {
             Ok(running) => {
                 self.running = Some(running);
                 true
@@ -94,13 +89,7 @@ impl Growth {
         }
     }
 
-    fn spawn(
-        &self,
-        service: &dyn Service,
-        from_bytes: u64,
-        to_bytes: u64,
-    ) -> std::io::Result<Running> {
-        let tables = |pool_bytes| RealTables::of(&self.geometry, service, pool_bytes);
+    fn spawn(&self, from_bytes: u64, to_bytes: u64) -> std::io::Result<Running> {
         let (sender, result) = channel::<Result<(), GrowError>>();
         let cancel = Arc::new(AtomicBool::new(false));
         let work = GrowthStep {
@@ -111,7 +100,7 @@ impl Growth {
             layout: self.files.layout,
             from_bytes,
             to_bytes,
-            tables: (tables(from_bytes), tables(to_bytes)),
+            slots: (self.geometry.slots_for(from_bytes), self.geometry.slots_for(to_bytes)),
             cancel: cancel.clone(),
         };
         let wake = self.wake.clone();
@@ -160,7 +149,7 @@ struct GrowthStep {
     layout: ControlLayout,
     from_bytes: u64,
     to_bytes: u64,
-    tables: (RealTables, RealTables),
+    slots: (u64, u64),
     cancel: Arc<AtomicBool>,
 }
 
@@ -173,9 +162,21 @@ impl GrowthStep {
             false => ControlFlow::Continue(()),
         };
         self.backing.reserve_in_steps(&self.pool, self.from_bytes, self.to_bytes, &mut go_on)?;
-        let (from, to) = self.tables;
-        to.reserve(from, &self.control, &self.control_backing, &self.layout)
+        reserve_slots(&self.control, &self.control_backing, &self.layout, self.slots)
     }
+}
+
+/// Makes the entries of slots `from + 1` to `to` real in both slot tables.
+pub(super) fn reserve_slots(
+    control: &OwnedFd,
+    backing: &Backing,
+    layout: &ControlLayout,
+    (from, to): (u64, u64),
+) -> Result<(), GrowError> {
+    for table in [layout.slots, layout.slots_cold] {
+        backing.reserve(control, table + from * ENTRY_BYTES, table + to * ENTRY_BYTES)?;
+    }
+    Ok(())
 }
 
 impl<S: Service> Core<S> {
@@ -187,8 +188,7 @@ impl<S: Service> Core<S> {
     /// Sees to it that the pool grows by at least so many bytes; false when it cannot.
     pub fn grow_for(&mut self, wanted_bytes: u64) -> bool {
         let unit_bytes = self.geometry.unit_bytes;
-        let (pool_bytes, wanted_bytes) = (self.control.pool_bytes(), wanted_bytes + unit_bytes);
-        self.growth.start(&self.service, pool_bytes, wanted_bytes, unit_bytes)
+        self.growth.start(self.control.pool_bytes(), wanted_bytes + unit_bytes, unit_bytes)
     }
 
     /// Starts to grow before the room is gone.
@@ -208,14 +208,10 @@ impl<S: Service> Host<S> {
         let Some((from_bytes, to_bytes, result)) = self.core.growth.finished() else { return };
         match result {
             Ok(()) => {
-                let core = &mut self.core;
-                let slots = core.geometry.slots_for(to_bytes);
-                core.control.set_slots_ready(slots);
-                core.control.set_pool_bytes(to_bytes);
-                core.pool.grow();
-                let clock_s = core.clock_s;
-                core.service.grown(slots, &mut ServiceContext { pool: &mut core.pool, clock_s });
-                core.counters.grown += 1;
+                self.core.control.set_slots_ready(self.core.geometry.slots_for(to_bytes));
+                self.core.control.set_pool_bytes(to_bytes);
+                self.core.pool.grow();
+                self.core.counters.grown += 1;
                 tracing::info!(from_bytes, to_bytes, "pool grown");
                 self.core.tell(HostEvent::Grown { from_bytes, to_bytes });
             }

@@ -21,7 +21,6 @@ mod reserve;
 mod serve;
 mod start;
 mod stats;
-mod tables;
 mod takeover;
 #[cfg(test)]
 mod tests;

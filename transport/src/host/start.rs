@@ -3,12 +3,11 @@
 
 use super::Host;
 use super::core::Core;
-use super::growth::{Growth, GrowthFiles};
+use super::growth::{Growth, GrowthFiles, reserve_slots};
 use super::handle::HostHandle;
 use super::options::HostOptions;
 use super::poller::{Poller, Ready};
 use super::stats::Counters;
-use super::tables::RealTables;
 use super::wake::WakeHandle;
 use crate::control::{ControlError, ControlWriter, HeaderError, InitialiseError, read_geometry};
 use crate::error::{Corrupt, GeometryError};
@@ -227,9 +226,7 @@ impl<S: Service> Host<S> {
         // All of it is checked before anything is stored.
         let (pool, found) = VarSlotPool::recover(control.clone())?;
         let region = control.service_region();
-        let slots_ready = control.slots_ready();
-        let start = ServiceStart { region, geometry: &geometry, segment_id, slots_ready, fresh };
-        service.start(start)?;
+        service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh })?;
         let wake = WakeHandle::new().map_err(resources("an eventfd"))?;
         let control_file = Arc::new(opened.control_file);
         let pool_file = Arc::new(opened.pool.file);
@@ -342,8 +339,8 @@ fn make_segment(
     let geometry = options.geometry(service)?;
     let layout = ControlLayout::new(&geometry);
     let pool_bytes = options.pool_bytes_rounded(&geometry);
-    let tables = RealTables::of(&geometry, service, pool_bytes);
-    let control_bytes = layout.extents + tables.size_bytes();
+    let slots = geometry.slots_for(pool_bytes);
+    let control_bytes = layout.fixed_bytes() + slots * 128;
     let in_directory = if options.pool.is_none() { pool_bytes } else { 0 };
     check_room(dir.path().as_path(), control_bytes + in_directory)?;
 
@@ -358,12 +355,12 @@ fn make_segment(
     // looks at.
     rustix::fs::ftruncate(&control_file, layout.size_bytes)
         .map_err(|source| StartError::Resources { what: "the size of the control area", source })?;
-    control_backing.reserve(&control_file, 0, layout.extents)?;
-    tables.reserve(RealTables::default(), &control_file, &control_backing, &layout)?;
+    control_backing.reserve(&control_file, 0, layout.fixed_bytes())?;
+    reserve_slots(&control_file, &control_backing, &layout, (0, slots))?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping.clone(), geometry.clone())?;
     control.set_created_unix_s(unix_s());
-    control.set_slots_ready(geometry.slots_for(pool_bytes));
+    control.set_slots_ready(slots);
     control.set_pool_bytes(pool_bytes);
     let control = ControlWriter::initialise(mapping, &geometry, segment_id)?;
     Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: true })

@@ -84,6 +84,7 @@ impl Walk<'_> {
             self.no_extent_at(inside);
         }
         self.no_extent_at(0..1);
+        self.no_extent_at(pool.unit_count.max(1)..pool.control.geometry().units_max());
         self.report.expect_equal("pool.units", "end of the last unit", end, pool.unit_count);
     }
 

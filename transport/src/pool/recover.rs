@@ -70,8 +70,7 @@ impl VarSlotPool {
 
     fn find_extents(&mut self) -> Result<Vec<Extent>, RecoverError> {
         let mut extents = Vec::new();
-        // What lies beyond the published size is not real.
-        for unit in 0..self.unit_count {
+        for unit in 0..self.control.geometry().units_max() {
             if let Some(extent) = self.find_extent(unit)? {
                 extents.push(extent);
             }

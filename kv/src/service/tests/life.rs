@@ -41,32 +41,6 @@ fn a_new_life_finds_the_blocks_and_their_order() {
     rig.assert_clean();
 }
 
-// r[verify kv.index_grows]
-#[test]
-fn the_index_grows_with_the_slots_and_touches_no_more() {
-    let options = CacheServiceOptions::default();
-    let mut rig = Rig::growing(options.clone(), 4096, 64);
-    let mut number = 0;
-    for slots in [64, 65, 500, 4096] {
-        if slots > 64 {
-            rig.grow(slots);
-        }
-        while rig.stats().blocks < slots * 9 / 10 {
-            number += 1;
-            rig.publish(1, &key(number), 64);
-        }
-        rig.assert_clean();
-        assert!((1..=number).all(|number| rig.exists(&key(number))), "{slots} slots");
-        let real = rig.region_bytes_ready(slots);
-        assert_eq!(rig.words_beyond(real), 0, "{slots} slots: the region is a hole there");
-        rig.restart(options.clone());
-        rig.assert_clean();
-        assert!((1..=number).all(|number| rig.exists(&key(number))), "{slots} slots, again");
-        assert_eq!(rig.words_beyond(real), 0);
-    }
-    assert_eq!(rig.stats().evictions, 0);
-}
-
 // r[verify kv.recover]
 #[test]
 fn of_two_slots_with_one_key_one_is_kept() {

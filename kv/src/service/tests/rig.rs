@@ -18,7 +18,6 @@ use onecopy_transport::service::{
 };
 use onecopy_transport::wire::RequestError;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes, little_endian as le};
 
 pub const SEGMENT_ID: u128 = 0x1234_5678_9abc_def0_0fed_cba9_8765_4321;
@@ -60,11 +59,6 @@ impl Rig {
     }
 
     pub fn with_slots(options: CacheServiceOptions, slots_max: u64) -> Rig {
-        Rig::growing(options, slots_max, slots_max)
-    }
-
-    /// A segment of which only so many slots are real.
-    pub fn growing(options: CacheServiceOptions, slots_max: u64, slots_ready: u64) -> Rig {
         let mut service = CacheService::new(options);
         let geometry = geometry(&service, slots_max);
         let layout = ControlLayout::new(&geometry);
@@ -73,12 +67,11 @@ impl Rig {
             ControlWriter::initialise(Arc::clone(&control), &geometry, SEGMENT_ID).unwrap();
         writer.set_serial_last(9);
         writer.set_pool_bytes(geometry.pool_bytes_max);
-        writer.set_slots_ready(slots_ready);
+        writer.set_slots_ready(geometry.slots_max);
         let region = control.region(layout.service, geometry.service_bytes).unwrap();
         let pool = VarSlotPool::create(writer);
-        let segment_id = SEGMENT_ID;
         let start =
-            ServiceStart { region, geometry: &geometry, segment_id, slots_ready, fresh: true };
+            ServiceStart { region, geometry: &geometry, segment_id: SEGMENT_ID, fresh: true };
         service.start(start).unwrap();
         Rig { pool, service, clock_s: 100, geometry, control }
     }
@@ -93,9 +86,7 @@ impl Rig {
         self.service = CacheService::new(options);
         let region = self.control.region(layout.service, self.geometry.service_bytes).unwrap();
         let geometry = &self.geometry;
-        let (segment_id, fresh) = (SEGMENT_ID, false);
-        let slots_ready = self.writer().slots_ready();
-        let start = ServiceStart { region, geometry, segment_id, slots_ready, fresh };
+        let start = ServiceStart { region, geometry, segment_id: SEGMENT_ID, fresh: false };
         self.service.start(start).unwrap();
         for found in found {
             match found.state {
@@ -110,32 +101,6 @@ impl Rig {
                 _ => {}
             }
         }
-    }
-
-    fn writer(&self) -> ControlWriter {
-        ControlWriter::new(Arc::clone(&self.control), self.geometry.clone()).unwrap()
-    }
-
-    /// Words of the service's region that are not zero, at and beyond this offset in bytes.
-    pub fn words_beyond(&self, offset: u64) -> u64 {
-        let layout = ControlLayout::new(&self.geometry);
-        let region = self.control.region(layout.service, self.geometry.service_bytes).unwrap();
-        let words = region.read_words(0, region.size_bytes() / 8).unwrap();
-        let is_used = |word: &u64| words.load(*word, Ordering::Relaxed) != Ok(0);
-        (offset / 8..region.size_bytes() / 8).filter(is_used).count() as u64
-    }
-
-    /// Bytes of the region that have to be real for so many slots.
-    pub fn region_bytes_ready(&self, slots: u64) -> u64 {
-        self.service.region_bytes_ready(&self.geometry, slots)
-    }
-
-    /// More slots get real.
-    pub fn grow(&mut self, slots: u64) {
-        self.writer().set_slots_ready(slots);
-        self.pool.grow();
-        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
-        self.service.grown(slots, &mut context);
     }
 
     pub fn class_for(&self, size_bytes: u64) -> u16 {

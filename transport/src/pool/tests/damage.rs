@@ -230,8 +230,7 @@ fn content_that_no_host_leaves_is_not_recovered() {
         ("unit count", |p| change_extent(p, 1, |e| e.unit_count = 2)),
         ("unit count", |p| change_extent(p, 1, |e| e.unit_count = 1 << 40)),
         ("unit count", |p| change_extent(p, 15, |e| (e.slot_bytes, e.unit_count) = (64, 2))),
-        // The extent beyond the published size is not looked at; its slots are.
-        ("outside of all", |p| p.control.set_pool_bytes(2 * 512)),
+        ("unit count", |p| p.control.set_pool_bytes(2 * 512)),
         ("slot count", |p| change_extent(p, 1, |e| e.slot_count = 0)),
         ("slot count", |p| change_extent(p, 1, |e| e.slot_count = 9)),
         ("slot count", |p| change_extent(p, 1, |e| e.slot_count = 1 << 32 | 1)),

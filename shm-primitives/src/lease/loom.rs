@@ -102,8 +102,10 @@ impl World {
     }
 
     fn lease(&self) -> Result<LeaseCell, LeaseError> {
-        let state = |ordering| self.state.load(ordering);
-        let attached = |ordering| self.attached.load(ordering);
+        // As a guest has them: mapped read-only.
+        let (state, attached) = (self.state.reader(), self.attached.reader());
+        let state = |ordering| state.load(ordering);
+        let attached = |ordering| attached.load(ordering);
         self.table.lease_published(SLOT, state, attached, ATTACHED)
     }
 

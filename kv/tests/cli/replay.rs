@@ -123,6 +123,34 @@ fn killed_guests_are_recovered_and_their_requests_done_again() {
     assert_eq!(report["references"], trace.reference_count(), "{report}");
 }
 
+/// Ten requests, a tenth of a second of the trace apart, and a kill whenever one is worked on.
+// r[verify cli.replay.speed]
+#[test]
+fn with_a_speed_requests_arrive_when_the_trace_says() {
+    let space = Space::new();
+    let line = |at: u64| {
+        let hash_ids: Vec<u64> = (at * 8..at * 8 + 8).collect();
+        let line = json!({ "timestamp": 7_000 + at * 100, "input_length": 8 * 512,
+                           "output_length": 1, "hash_ids": hash_ids });
+        line.to_string()
+    };
+    let lines: Vec<String> = (0..10).map(line).collect();
+    let path = space.join("trace.jsonl");
+    write(&path, lines.join("\n").as_bytes());
+    let seconds = |more: &[&str]| {
+        let report = replay(&path, &[&["--guests=2", "--block-size=4K"], more].concat());
+        assert_clean(&report, 10);
+        report["seconds"].as_f64().unwrap()
+    };
+    // The last one arrives after 900 milliseconds of the trace.
+    assert!(seconds(&["--speed=1"]) >= 0.9);
+    assert!(seconds(&["--speed=2", "--kill-guest-every=0.05"]) >= 0.45);
+    for wrong in ["0", "-1", "nan", "2000000", "fast"] {
+        let outcome = call(&["replay", "--trace", &path, "--speed", wrong]);
+        assert_eq!(outcome.code(), Some(2), "{outcome:?}");
+    }
+}
+
 // r[verify cli.replay.kill]
 #[test]
 fn a_guest_that_somebody_else_kills_counts_as_killed() {

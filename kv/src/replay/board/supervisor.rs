@@ -132,7 +132,7 @@ impl Supervisor {
         Ok(Recovery { unfinished })
     }
 
-    /// The request that a worker says it is at. A hint: it may be over by now.
+    /// The request that a worker says it works on. A hint: it may be over by now.
     pub fn in_hand(&self, place: u32) -> Option<u32> {
         if place >= self.board.layout.places {
             return None;

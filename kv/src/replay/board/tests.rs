@@ -76,6 +76,7 @@ fn outcome_of(request: u32) -> RequestOutcome {
 /// Does one request, if there is one.
 fn do_one(worker: &mut Worker) -> Option<u32> {
     let request = worker.take()?;
+    worker.begin();
     worker.finish(request, &outcome_of(request)).unwrap();
     Some(request)
 }

@@ -73,12 +73,15 @@ impl Worker {
             return self.in_hand;
         }
         self.in_hand = self.claim_redo().or_else(|| self.claim_next()).or_else(|| self.claim_gap());
-        if let Some(request) = self.in_hand {
-            step("take.claimed");
-            self.show_in_hand(u64::from(request) + 1);
-        }
         step("take.end");
         self.in_hand
+    }
+
+    /// Says that work on the request in hand begins; until then the worker may wait for its arrival.
+    // r[impl replay.board.begin]
+    pub fn begin(&self) {
+        self.show_in_hand(self.in_hand.map_or(0, |request| u64::from(request) + 1));
+        step("begin.end");
     }
 
     /// Says what came of the request in hand. From here on it counts, once.

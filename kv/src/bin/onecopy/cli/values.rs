@@ -9,6 +9,13 @@ pub fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+pub fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.001..=1e6).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0.001 to 1000000".to_owned()),
+    }
+}
+
 /// The smallest slot.
 pub fn granule(text: &str) -> Result<ByteSize, String> {
     power_of_two(text, 64, 2 << 20)

@@ -1,5 +1,6 @@
 //! The guest processes of a replay, one in each place.
 
+use super::arrivals::now_ns;
 use super::kills::Death;
 use super::plan::{Plan, Source};
 use crate::exit::Failure;
@@ -17,6 +18,8 @@ pub struct Guests<'a> {
     segment: PathBuf,
     /// Tells this run's blocks from those of others on the same segment.
     run: u64,
+    /// When the first request arrives, on the monotonic clock.
+    started_ns: u64,
     places: Vec<Option<Child>>,
     victim_next: u32,
     deaths: u32,
@@ -26,8 +29,16 @@ pub struct Guests<'a> {
 impl<'a> Guests<'a> {
     pub fn new(plan: &'a Plan, segment: PathBuf) -> Guests<'a> {
         let places = (0..plan.guests).map(|_| None).collect();
-        let (victim_next, deaths, done_at_death) = (0, 0, 0);
-        Guests { plan, segment, run: run_number(), places, victim_next, deaths, done_at_death }
+        Guests {
+            plan,
+            segment,
+            run: run_number(),
+            started_ns: now_ns(),
+            places,
+            victim_next: 0,
+            deaths: 0,
+            done_at_death: 0,
+        }
     }
 
     /// Starts a guest in a place that has none.
@@ -42,6 +53,10 @@ impl<'a> Guests<'a> {
         command.arg("replay-guest").arg("--segment").arg(&self.segment);
         command.args(["--place", &place.to_string(), "--run", &self.run.to_string()]);
         command.args(["--block-bytes", &self.plan.block_bytes.to_string()]);
+        command.args(["--started-ns", &self.started_ns.to_string()]);
+        if let Some(speed) = self.plan.speed {
+            command.args(["--speed", &speed.to_string()]);
+        }
         command.args(["--supervisor", &std::process::id().to_string()]);
         match &self.plan.source {
             Source::File(path) => command.arg("--trace").arg(path),
@@ -84,7 +99,7 @@ impl<'a> Guests<'a> {
         Err(Failure::Refused(format!("a guest process of the replay ended with {status}")))
     }
 
-    /// Kills the next guest that has a request in hand, and waits for its end.
+    /// Kills the next guest that works on a request, and waits for its end.
     pub fn kill_one(&mut self, board: &mut Supervisor) -> Result<Option<(u32, Death)>, Failure> {
         for _ in 0..self.plan.guests {
             let place = self.victim_next % self.plan.guests;

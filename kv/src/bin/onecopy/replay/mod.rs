@@ -1,5 +1,6 @@
 //! `replay`: a trace of requests through one shared pool, by several processes.
 
+mod arrivals;
 mod guests;
 mod home;
 mod kills;

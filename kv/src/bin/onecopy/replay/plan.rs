@@ -58,6 +58,8 @@ pub struct Plan {
     /// Published blocks at most; `None`: nothing is evicted.
     pub capacity_blocks: Option<u64>,
     pub policy: PolicyKind,
+    /// How much faster than its timestamps the trace is played; `None`: as fast as guests can.
+    pub speed: Option<f64>,
     pub kills: Kills,
     /// The host's segment, if the replay does not have one of its own.
     pub segment: Option<PathBuf>,
@@ -98,6 +100,7 @@ impl Plan {
             block_bytes,
             capacity_blocks,
             policy: args.policy,
+            speed: args.speed,
             kills: match args.kill_guest_every {
                 Some(seconds) => Kills::Every(Duration::from_secs_f64(seconds)),
                 None => Kills::Never,

@@ -1,6 +1,7 @@
 //! A guest process of a replay: takes requests from the board, looks their blocks up, checks every
 //! byte of what it finds, stores the rest.
 
+use super::arrivals::Arrivals;
 use super::plan::Source;
 use crate::cli::ReplayGuestArgs;
 use crate::exit::Failure;
@@ -33,10 +34,14 @@ pub fn guest(args: &ReplayGuestArgs) -> Result<(), Failure> {
         run: args.run,
         block_bytes: args.block_bytes,
     };
+    let first = trace.request(0).map_or(0, |request| request.timestamp_ms);
+    let arrivals = Arrivals::new(args.started_ns, args.speed, first);
     while let Some(number) = worker.take() {
         let request = trace.request(number as usize).ok_or_else(|| {
             Failure::Refused(format!("request {number} is not in the trace any more"))
         })?;
+        arrivals.wait_for(request.timestamp_ms);
+        worker.begin();
         let outcome = replayer.request(request.block_ids, &worker)?;
         worker.finish(number, &outcome).map_err(Failure::refused)?;
     }

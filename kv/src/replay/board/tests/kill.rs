@@ -2,18 +2,20 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 
-use super::{Worker, assert_all_done, do_all, do_one, done, join, killed_at, with_hook};
+use super::{
+    Worker, assert_all_done, do_all, do_one, done, join, killed_at, outcome_of, with_hook,
+};
 use crate::replay::board::{RecordState, Supervisor};
 
 const REQUESTS: u32 = 5;
 
 /// Every step there is; a new one has to come here, and one that is gone has to go.
 const STEPS: [&str; 10] = [
+    "begin.end",
     "finish.done",
     "finish.end",
     "finish.stored",
     "outcome.field",
-    "take.claimed",
     "take.counted",
     "take.cursor",
     "take.end",
@@ -65,7 +67,7 @@ fn a_successor_killed_at_any_step_of_the_redo_hands_it_on() {
         let mut supervisor = Supervisor::create(1, REQUESTS).unwrap();
         let mut first = join(&mut supervisor, 0);
         assert_eq!(first.take(), Some(0));
-        assert_eq!(supervisor.in_hand(0), Some(0));
+        first.begin();
         assert_eq!(supervisor.recover(0).unwrap().unfinished, Some(0));
         assert_eq!(supervisor.in_hand(0), None);
         let mut second = join(&mut supervisor, 0);
@@ -85,6 +87,19 @@ fn a_successor_killed_at_any_step_of_the_redo_hands_it_on() {
         }
     }
     assert!(redo_seen);
+}
+
+// r[verify replay.board.begin]
+#[test]
+fn a_request_is_worked_on_from_the_beginning_of_the_work_to_its_end() {
+    let mut supervisor = Supervisor::create(1, REQUESTS).unwrap();
+    let mut worker = join(&mut supervisor, 0);
+    assert_eq!(worker.take(), Some(0));
+    assert_eq!((supervisor.in_hand(0), supervisor.progress().unwrap().in_hand), (None, 1));
+    worker.begin();
+    assert_eq!(supervisor.in_hand(0), Some(0));
+    worker.finish(0, &outcome_of(0)).unwrap();
+    assert_eq!(supervisor.in_hand(0), None);
 }
 
 /// Stops a worker in a thread of its own at its `k`-th step and lets it go on when told.

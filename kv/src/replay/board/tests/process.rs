@@ -16,6 +16,7 @@ fn worker_process() {
     let Ok(place) = std::env::var(PLACE_VARIABLE) else { return };
     let mut worker = Worker::join(std::io::stdin(), place.parse().unwrap()).unwrap();
     while let Some(request) = worker.take() {
+        worker.begin();
         worker.count_lookup(u64::from(request));
         // Most of the time is spent in the middle of requests, as it would be.
         thread::sleep(Duration::from_micros(200));

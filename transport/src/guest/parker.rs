@@ -8,6 +8,8 @@ use std::time::Instant;
 pub(super) enum Wish {
     /// The answer to the request with this element number.
     Answer(u32),
+    /// Slots in stock. Nobody is woken for them: who waits for them looks again now and then.
+    Stock,
     /// Room in the request ring (for a payload of this many bytes) or in the table of requests.
     Room(u32),
 }

@@ -15,8 +15,12 @@ use crate::wire::{Refill, RequestError, kind};
 use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
+
+/// How long a reservation waits before it asks again whether a reader is done: first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// What is to be reserved.
 #[derive(Clone, Copy)]
@@ -27,7 +31,8 @@ struct Wanted {
 }
 
 impl Guest {
-    /// Reserves a slot of at least `size_bytes`: out of stock, else from the host.
+    /// Reserves a slot of at least `size_bytes`: out of stock, else from the host. Where room comes
+    /// only of slots that somebody still reads, it waits for them until the deadline.
     ///
     /// # Errors
     /// [`ReserveError`].
@@ -149,9 +154,9 @@ impl Inner {
         (Outgoing::inline(kind::REFILL, size_of::<Refill>() as u32), refill)
     }
 
-    /// Waits for slots in stock, asking the host for some if there are none. What stands in the way
-    /// may be stock of other classes: then that goes back, and the host is asked once more.
-    // r[impl guest.reserve.stock-elsewhere]
+    /// Waits for slots in stock, asking the host for some if there are none. Slots that the last
+    /// reader lets go of are announced to nobody: the host is asked again now and then.
+    // r[impl guest.reserve.waits-for-readers]
     #[cold]
     fn refill<'a>(
         &'a self,
@@ -160,6 +165,36 @@ impl Inner {
         count: u64,
         deadline: Instant,
     ) -> Result<Locked<'a>, ReserveError> {
+        let (mut state, mut pause) = (state, PAUSE_MIN);
+        loop {
+            let (refused, error) = match self.refill_from_all(state, wanted, count, deadline) {
+                Ok(state) => return Ok(state),
+                Err(refused) => refused,
+            };
+            let wish = Wish::Stock;
+            let until = deadline.min(Instant::now() + pause);
+            if !error.waits_for_readers() || until >= deadline {
+                return Err(error);
+            }
+            let has = |state: &mut LinkState| state.desk.magazines.has(wanted.class);
+            state = match self.link.wait_until(refused, wish, until, has) {
+                Ok(state) | Err((state, WaitError::DeadlineExceeded)) => state,
+                Err((_, WaitError::Ended(end))) => return Err(ReserveError::Link(end)),
+            };
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Asks for slots. What stands in the way may be stock of other classes: then that goes back, and
+    /// the host is asked once more.
+    // r[impl guest.reserve.stock-elsewhere]
+    fn refill_from_all<'a>(
+        &'a self,
+        state: Locked<'a>,
+        wanted: Wanted,
+        count: u64,
+        deadline: Instant,
+    ) -> Result<Locked<'a>, (Locked<'a>, ReserveError)> {
         let (state, error) = match self.try_refill(state, wanted, count, deadline) {
             Ok(state) => return Ok(state),
             Err(refused) => refused,
@@ -169,10 +204,10 @@ impl Inner {
             ReserveError::Refused(RequestError::Quota { .. } | RequestError::NoRoom { .. })
         );
         if !for_room || state.desk.magazines.is_empty() {
-            return Err(error);
+            return Err((state, error));
         }
         let state = self.give_back_all(state, wanted, deadline)?;
-        self.try_refill(state, wanted, count, deadline).map_err(|(_, error)| error)
+        self.try_refill(state, wanted, count, deadline)
     }
 
     /// Gives back all that is in stock.
@@ -181,15 +216,15 @@ impl Inner {
         state: Locked<'a>,
         wanted: Wanted,
         deadline: Instant,
-    ) -> Result<Locked<'a>, ReserveError> {
+    ) -> Result<Locked<'a>, (Locked<'a>, ReserveError)> {
         let wish = Wish::Room(8);
         let waited = self.link.wait_until(state, wish, deadline, |state| {
             while self.link.try_give_back(state, Magazines::take_any) {}
             state.desk.magazines.is_empty()
         });
-        waited.map_err(|(_, error)| match error {
-            WaitError::Ended(end) => ReserveError::Link(end),
-            WaitError::DeadlineExceeded => wanted.error(CallError::Full),
+        waited.map_err(|(state, error)| match error {
+            WaitError::Ended(end) => (state, ReserveError::Link(end)),
+            WaitError::DeadlineExceeded => (state, wanted.error(CallError::Full)),
         })
     }
 
@@ -242,6 +277,13 @@ impl Inner {
             // Another thread was faster.
             (_, None) => Ok(state),
         }
+    }
+}
+
+impl ReserveError {
+    /// Whether there may be room once somebody lets go of a lease.
+    fn waits_for_readers(&self) -> bool {
+        matches!(self, ReserveError::Refused(RequestError::NoRoom { limbo_slots: 1.., .. }))
     }
 }
 

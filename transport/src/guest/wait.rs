@@ -96,7 +96,7 @@ impl Link {
             return true;
         }
         match wish {
-            Wish::Answer(_) => false,
+            Wish::Answer(_) | Wish::Stock => false,
             // An error is news as well: the next attempt to send finds it.
             Wish::Room(length) => {
                 state.desk.pending.has_room() && state.producer.has_room(length).unwrap_or(true)
@@ -143,7 +143,7 @@ impl Link {
     /// Sleeps until there may be news, at most until the deadline.
     fn sleep<'a>(&'a self, mut state: Locked<'a>, wish: Wish, deadline: Instant) -> Locked<'a> {
         let deadline = match wish {
-            Wish::Answer(_) => deadline,
+            Wish::Answer(_) | Wish::Stock => deadline,
             Wish::Room(_) => deadline.min(Instant::now() + ROOM_INTERVAL),
         };
         if state.has_receiver {

@@ -174,6 +174,41 @@ fn what_cannot_be_had_is_said_and_had_when_there_is_room() {
     assert!(guest.reserve(1 << 20, soon()).is_ok());
 }
 
+// r[verify guest.reserve.waits-for-readers]
+#[test]
+fn where_all_room_is_being_read_a_reservation_waits_for_a_reader_to_end() {
+    let (_base, segment) = place();
+    let host = Serving::start(host_options(&segment));
+    let guest = guest(&segment);
+    let read = |_| {
+        let slot = publish(&guest, &[7; 1 << 20]);
+        let guard = guest.lease(slot).unwrap().unwrap();
+        retire(&guest, slot);
+        guard
+    };
+    // There is no room for a fourth one.
+    let mut guards: Vec<_> = (0..3).map(read).collect();
+    let short = Instant::now() + Duration::from_millis(30);
+    let error = guest.reserve(1 << 20, short).map(drop).unwrap_err();
+    let no_room =
+        matches!(error, ReserveError::Refused(RequestError::NoRoom { limbo_slots: 3, .. }));
+    assert!(no_room, "at the deadline, with the numbers: {error}");
+    let none_now = guest.try_reserve(1 << 20).map(drop).unwrap_err();
+    assert!(matches!(none_now, ReserveError::NotStocked { .. }), "{none_now}");
+
+    let refused = host.figure("requests_refused");
+    let other = guest.clone();
+    let waiting = thread::spawn(move || other.reserve(1 << 20, soon()).map(drop));
+    let deadline = soon();
+    while host.figure("requests_refused") < refused + 3 {
+        assert!(Instant::now() < deadline && !waiting.is_finished(), "it does not ask again");
+    }
+    guards.pop();
+    waiting.join().unwrap().unwrap();
+    drop(guards);
+    host.assert_clean();
+}
+
 #[test]
 fn detach_waits_for_everything_and_then_everything_is_free() {
     let (_base, segment) = place();

@@ -165,19 +165,21 @@ impl Inner {
         count: u64,
         deadline: Instant,
     ) -> Result<Locked<'a>, ReserveError> {
-        let (mut state, mut pause) = (state, PAUSE_MIN);
+        let (mut state, mut pause, mut reason) = (state, PAUSE_MIN, None);
         loop {
-            let (refused, error) = match self.refill_from_all(state, wanted, count, deadline) {
+            let (unchanged, error) = match self.refill_from_all(state, wanted, count, deadline) {
                 Ok(state) => return Ok(state),
-                Err(refused) => refused,
+                Err(failed) => failed,
             };
-            let wish = Wish::Stock;
-            let until = deadline.min(Instant::now() + pause);
-            if !error.waits_for_readers() || until >= deadline {
-                return Err(error);
+            let until = Instant::now() + pause;
+            match error {
+                // What the host said before tells more.
+                ReserveError::DeadlineExceeded { .. } => return Err(reason.unwrap_or(error)),
+                error if !error.waits_for_readers() || until >= deadline => return Err(error),
+                error => reason = Some(error),
             }
             let has = |state: &mut LinkState| state.desk.magazines.has(wanted.class);
-            state = match self.link.wait_until(refused, wish, until, has) {
+            state = match self.link.wait_until(unchanged, Wish::Stock, until, has) {
                 Ok(state) | Err((state, WaitError::DeadlineExceeded)) => state,
                 Err((_, WaitError::Ended(end))) => return Err(ReserveError::Link(end)),
             };

@@ -229,6 +229,9 @@ pub enum IllegalTransition {
         /// The largest that fits.
         serial_max: u32,
     },
+    /// A slot that is written off stays so for as long as the segment is there.
+    #[error("a slot that is written off is never used again")]
+    WrittenOff,
 }
 
 /// Why a lease table could not be taken.

@@ -161,7 +161,7 @@ impl SlotWord {
         self.generation
     }
 
-    /// Serial of the guest it belongs to; 0 for the host.
+    /// Serial of the guest it belongs to; 0 for the host, and for nobody in a slot that is written off.
     #[inline]
     #[must_use]
     pub fn owner(self) -> u32 {
@@ -242,23 +242,44 @@ impl SlotWord {
         Ok(self.freed())
     }
 
-    /// Its last user may be dead: `Granted -> Quarantined`, `Retired -> Quarantined`. The owner is
-    /// kept.
+    /// Its last user may be dead: `Granted -> Quarantined`. The owner is kept.
     ///
     /// # Errors
-    /// [`IllegalTransition`]: the slot is neither granted nor retired.
+    /// [`IllegalTransition`]: the slot is not granted.
     pub fn quarantine(self) -> Result<SlotWord, IllegalTransition> {
-        self.require(&[SlotState::Granted, SlotState::Retired], SlotState::Quarantined)?;
+        self.require(&[SlotState::Granted], SlotState::Quarantined)?;
         Ok(SlotWord { state: SlotState::Quarantined, ..self })
+    }
+
+    /// Nobody will ever know whether its last user still touches it: `Granted`, `Retired` or
+    /// `Quarantined` becomes `Quarantined` with owner 0, which is the end of it.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`]: the slot is in another state.
+    // r[impl slot.written-off]
+    pub fn write_off(self) -> Result<SlotWord, IllegalTransition> {
+        let from = [SlotState::Granted, SlotState::Retired, SlotState::Quarantined];
+        self.require(&from, SlotState::Quarantined)?;
+        Ok(SlotWord { state: SlotState::Quarantined, owner: 0, ..self })
     }
 
     /// Its last user is proven gone: `Quarantined -> Free`, a new generation.
     ///
     /// # Errors
-    /// [`IllegalTransition`]: the slot is not quarantined.
+    /// [`IllegalTransition`]: the slot is not quarantined, or is written off.
     pub fn release(self) -> Result<SlotWord, IllegalTransition> {
         self.require(&[SlotState::Quarantined], SlotState::Free)?;
+        if self.is_written_off() {
+            return Err(IllegalTransition::WrittenOff);
+        }
         Ok(self.freed())
+    }
+
+    /// Whether nobody may ever use it again.
+    #[inline]
+    #[must_use]
+    pub fn is_written_off(self) -> bool {
+        self.state == SlotState::Quarantined && self.owner == 0
     }
 
     // r[impl slot.generation]

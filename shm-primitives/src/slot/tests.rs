@@ -12,7 +12,7 @@ fn word_in(state: SlotState) -> SlotWord {
 type Transition = fn(SlotWord) -> Result<SlotWord, IllegalTransition>;
 
 /// Every transition there is, with the states it may start from and where it leads.
-fn transitions() -> [(Transition, &'static [SlotState], SlotState); 9] {
+fn transitions() -> [(Transition, &'static [SlotState], SlotState); 10] {
     use SlotState::{Free, Granted, Published, Quarantined, Retired, Uncarved};
     [
         (SlotWord::carve, &[Uncarved], Free),
@@ -22,7 +22,8 @@ fn transitions() -> [(Transition, &'static [SlotState], SlotState); 9] {
         (SlotWord::publish, &[Granted], Published),
         (SlotWord::retire, &[Published], Retired),
         (SlotWord::free, &[Retired], Free),
-        (SlotWord::quarantine, &[Granted, Retired], Quarantined),
+        (SlotWord::quarantine, &[Granted], Quarantined),
+        (SlotWord::write_off, &[Granted, Retired, Quarantined], Quarantined),
         (SlotWord::release, &[Quarantined], Free),
     ]
 }
@@ -78,7 +79,24 @@ fn an_owner_is_kept_as_long_as_the_slot_is_its_own() {
     assert_eq!(granted.quarantine().unwrap().release().unwrap().owner(), 0);
     assert_eq!(granted.publish().unwrap().owner(), 0);
     assert_eq!(granted.give_back().unwrap().owner(), 0);
-    assert_eq!(granted.publish().unwrap().retire().unwrap().quarantine().unwrap().owner(), 0);
+}
+
+// r[verify slot.written-off]
+#[test]
+fn what_is_written_off_belongs_to_nobody_and_is_never_free() {
+    use SlotState::{Granted, Quarantined, Retired};
+    for state in [Granted, Retired, Quarantined] {
+        let written_off = word_in(state).write_off().unwrap();
+        assert_eq!((written_off.state(), written_off.owner()), (Quarantined, 0));
+        assert!(written_off.is_written_off());
+        assert_eq!(SlotWord::decode(written_off.bits()), Ok(written_off));
+        assert_eq!(written_off.release(), Err(IllegalTransition::WrittenOff));
+        for (transition, _, end) in transitions() {
+            let next = transition(written_off);
+            assert!(next.is_err() || next == Ok(written_off), "it became {end}");
+        }
+    }
+    assert!(!word_in(Quarantined).is_written_off());
 }
 
 #[test]
@@ -150,7 +168,7 @@ proptest! {
     /// No walk through the transitions leaves what `decode` accepts, nor comes back to a reference
     /// that a former holder may still have.
     #[test]
-    fn any_life_of_a_slot_stays_decodable(steps in prop::collection::vec(0..9_usize, 0..200)) {
+    fn any_life_of_a_slot_stays_decodable(steps in prop::collection::vec(0..10_usize, 0..200)) {
         let mut word = SlotWord::UNCARVED;
         let mut granted = Vec::new();
         for step in steps {

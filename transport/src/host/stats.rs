@@ -96,7 +96,7 @@ impl<S: Service> Core<S> {
     }
 }
 
-fn pool_figures(counts: &PoolCounts) -> [(&'static str, u64); 14] {
+fn pool_figures(counts: &PoolCounts) -> [(&'static str, u64); 16] {
     [
         ("pool_bytes", counts.pool_bytes),
         ("slots_free", counts.free.slots),
@@ -109,6 +109,8 @@ fn pool_figures(counts: &PoolCounts) -> [(&'static str, u64); 14] {
         ("slots_retired_bytes", counts.retired.bytes),
         ("slots_quarantined", counts.quarantined.slots),
         ("slots_quarantined_bytes", counts.quarantined.bytes),
+        ("slots_written_off", counts.written_off.slots),
+        ("slots_written_off_bytes", counts.written_off.bytes),
         ("uncarved_bytes", counts.bytes_uncarved),
         ("unusable_bytes", counts.bytes_unusable),
         ("extents", counts.extents),

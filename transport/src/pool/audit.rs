@@ -4,7 +4,7 @@
 use super::extents::{Extent, Fill, NO_EXTENT};
 use super::owners::{Hold, Owner};
 use super::slots::{NO_SLOT, Slot};
-use super::{Holding, SlotState, SlotWord, VarSlotPool};
+use super::{Holding, PoolCounts, SlotState, SlotWord, VarSlotPool};
 use crate::audit::AuditReport;
 
 /// The one list that a slot is met in; each is met once.
@@ -325,8 +325,8 @@ impl Walk<'_> {
             }
         }
         let counts = pool.counts();
-        let states =
-            [counts.free, counts.granted, counts.published, counts.retired, counts.quarantined];
+        let PoolCounts { free, granted, published, retired, quarantined, written_off, .. } = counts;
+        let states = [free, granted, published, retired, quarantined, written_off];
         let bytes = states.iter().map(|holding| holding.bytes).sum::<u64>();
         let found = bytes + counts.bytes_uncarved + counts.bytes_unusable;
         self.report.expect_equal("pool.count", "sum of all bytes", found, counts.pool_bytes);
@@ -342,6 +342,7 @@ impl Walk<'_> {
             ("pool.slots_published", counts.published.slots),
             ("pool.slots_retired", counts.retired.slots),
             ("pool.slots_quarantined", counts.quarantined.slots),
+            ("pool.slots_written_off", counts.written_off.slots),
             ("pool.bytes_uncarved", counts.bytes_uncarved),
             ("pool.extents", counts.extents),
         ] {

@@ -44,6 +44,24 @@ impl VarSlotPool {
         if self.limbo.is_empty() {
             return 0;
         }
+        self.mark_leased(scan);
+        let before = self.limbo.len();
+        let mut limbo = std::mem::take(&mut self.limbo);
+        limbo.retain(|&slot| {
+            let leased = self.take_mark(slot);
+            if !leased {
+                let word = self.slots[slot].word;
+                self.change(slot, legal(word.free(), word));
+                self.put_free(slot);
+            }
+            leased
+        });
+        self.limbo = limbo;
+        (before - self.limbo.len()) as u32
+    }
+
+    /// Marks the retired slots that these leases name.
+    pub(super) fn mark_leased(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) {
         // edge: lease.check
         fence_before_scan();
         scan(&mut |leased| {
@@ -54,18 +72,10 @@ impl VarSlotPool {
                 entry.previous = LEASED;
             }
         });
-        let before = self.limbo.len();
-        let mut limbo = std::mem::take(&mut self.limbo);
-        limbo.retain(|&slot| {
-            let leased = std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED;
-            if !leased {
-                let word = self.slots[slot].word;
-                self.change(slot, legal(word.free(), word));
-                self.put_free(slot);
-            }
-            leased
-        });
-        self.limbo = limbo;
-        (before - self.limbo.len()) as u32
+    }
+
+    /// Whether a retired slot was marked; the mark is gone then.
+    pub(super) fn take_mark(&mut self, slot: u32) -> bool {
+        std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED
     }
 }

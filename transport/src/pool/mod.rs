@@ -17,6 +17,7 @@ mod recover;
 mod runs;
 mod slots;
 mod view;
+mod write_off;
 
 pub use classes::{ClassIndex, ClassTable, TooLarge};
 pub use error::{GrantError, NoRoom, RecoverError, SlotError};
@@ -34,6 +35,7 @@ use owners::{Hold, OwnerTable};
 use plan::{Plan, UNIT_COUNT_MAX};
 use runs::Runs;
 use slots::SlotTable;
+use write_off::NOBODY;
 
 /// The slots of a segment. Host only.
 #[derive(Debug)]
@@ -196,6 +198,10 @@ impl VarSlotPool {
     /// [`VarSlotPool::release_quarantined`].
     // r[impl pool.quarantine]
     pub fn quarantine(&mut self, owner: Serial) -> Holding {
+        // The host does not suspect itself, and what is quarantined of nobody is written off.
+        if owner == NOBODY {
+            return Holding::default();
+        }
         let moved = self.granted_to(owner);
         while let Some(slot) = self.first_held(owner, Hold::Granted) {
             let word = self.slots[slot].word;
@@ -207,8 +213,11 @@ impl VarSlotPool {
     }
 
     /// Frees what of an owner is quarantined: it is proven gone. Forgets the owner if nothing is
-    /// granted to it.
+    /// granted to it. What is written off stays.
     pub fn release_quarantined(&mut self, owner: Serial) -> Holding {
+        if owner == NOBODY {
+            return Holding::default();
+        }
         self.free_all(owner, Hold::Quarantined)
     }
 

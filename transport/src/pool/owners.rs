@@ -24,6 +24,12 @@ impl Holding {
         self.slots -= 1;
         self.bytes -= slot_bytes;
     }
+
+    /// The rest, where `part` is a part of it.
+    pub(super) fn without(self, part: Holding) -> Holding {
+        let slots = self.slots.saturating_sub(part.slots);
+        Holding { slots, bytes: self.bytes.saturating_sub(part.bytes) }
+    }
 }
 
 /// Which of an owner's two lists.

@@ -3,6 +3,7 @@
 use super::classes::ClassIndex;
 use super::owners::{Hold, Holding};
 use super::slots::NO_SLOT;
+use super::write_off::NOBODY;
 use super::{VarSlotPool, slots::Slot};
 use crate::Serial;
 use crate::control::{COLD_WORDS, NOTE_WORDS};
@@ -38,6 +39,8 @@ pub struct PoolCounts {
     pub retired: Holding,
     /// Slots whose last user is suspected and not proven dead.
     pub quarantined: Holding,
+    /// Slots that nobody may ever use again.
+    pub written_off: Holding,
     /// Bytes that belong to no class.
     pub bytes_uncarved: u64,
     /// Bytes that no slot can have: the first unit, what is left over at the end of each extent,
@@ -114,9 +117,13 @@ impl VarSlotPool {
         }
     }
 
-    /// Everybody to whom something is granted, or of whom something is quarantined.
+    /// Everybody to whom something is granted, or of whom something is quarantined. What is written
+    /// off is nobody's.
     pub fn owners(&self) -> Vec<Serial> {
-        let holds = |owner: &&super::owners::Owner| owner.holding.iter().any(|held| held.slots > 0);
+        let holds = |owner: &&super::owners::Owner| {
+            let [granted, quarantined] = owner.holding;
+            granted.slots > 0 || (owner.serial != NOBODY && quarantined.slots > 0)
+        };
         self.owners.iter().map(|(_, owner)| owner).filter(holds).map(|owner| owner.serial).collect()
     }
 
@@ -161,13 +168,15 @@ impl VarSlotPool {
     pub fn counts(&self) -> PoolCounts {
         let tally = |state: SlotState| self.tallies[state as usize];
         let units = self.unit_count * self.unit_bytes;
+        let written_off = self.written_off();
         let first_unit = self.unit_bytes.min(units);
         PoolCounts {
             free: tally(SlotState::Free),
             granted: tally(SlotState::Granted),
             published: tally(SlotState::Published),
             retired: tally(SlotState::Retired),
-            quarantined: tally(SlotState::Quarantined),
+            quarantined: tally(SlotState::Quarantined).without(written_off),
+            written_off,
             bytes_uncarved: self.units.total() * self.unit_bytes,
             bytes_unusable: first_unit + self.tail_bytes + self.pool_bytes.saturating_sub(units),
             pool_bytes: self.pool_bytes,

@@ -297,3 +297,52 @@ fn empty_extents_are_given_back_before_a_shorter_one_is_made() {
     assert!(matches!(pool.grant(1, 1), Err(GrantError::NoRoom(_))));
     assert_clean(&pool);
 }
+
+// r[verify pool.write-off]
+#[test]
+fn what_is_written_off_is_nobodys_in_this_life_and_the_next() {
+    let control = control(16);
+    let mut pool = VarSlotPool::create(control.clone());
+    pool.grant(2, 1).unwrap();
+    pool.quarantine(2);
+    pool.grant(2, 0).unwrap();
+    pool.grant(1, 0).unwrap();
+    let expected = Holding { slots: 2, bytes: 64 + 192 };
+    assert_eq!(pool.write_off(2), expected);
+    assert_eq!(pool.write_off(2), Holding::default());
+    assert_eq!(pool.owners(), [1]);
+    for _ in 0..2 {
+        let counts = pool.counts();
+        assert_eq!((counts.written_off, counts.quarantined), (expected, Holding::default()));
+        assert_eq!(pool.release_quarantined(2), Holding::default());
+        assert_eq!(pool.release_quarantined(0), Holding::default());
+        assert_eq!(pool.take_back(0), Holding::default());
+        assert_eq!(pool.written_off(), expected);
+        assert_clean(&pool);
+        pool = VarSlotPool::recover(control.clone()).unwrap().0;
+    }
+    assert_eq!(pool.owners(), [1]);
+}
+
+// r[verify pool.write-off-leased]
+#[test]
+fn what_a_lease_names_is_written_off_where_it_was_retired() {
+    let mut pool = pool(16);
+    let [leased, published, retired] = [(); 3].map(|()| {
+        let slot = pool.grant(1, 0).unwrap();
+        publish(&mut pool, 1, slot);
+        slot
+    });
+    let leases = [published, leased, leased, SlotRef { slot: 4, generation: 9 }];
+    let mut scan = |visit: &mut LeaseVisitor<'_>| leases.iter().for_each(|&named| visit(named));
+    assert_eq!(pool.published_leased(&mut scan), [leased, published]);
+    pool.retire(leased).unwrap();
+    pool.retire(retired).unwrap();
+    assert_eq!(pool.published_leased(&mut scan), [published]);
+    assert_eq!(pool.write_off_leased(&mut scan), Holding { slots: 1, bytes: 64 });
+    assert_eq!(pool.write_off_leased(&mut scan), Holding::default());
+    assert_eq!(reclaim(&mut pool, &[]), 1, "the other retired slot is free");
+    assert_eq!(pool.written_off(), Holding { slots: 1, bytes: 64 });
+    assert!(pool.published(published.slot).is_some());
+    assert_clean(&pool);
+}

@@ -15,6 +15,8 @@ pub(super) enum Step {
     TakeBack { owner: Serial },
     Quarantine { owner: Serial },
     Release { owner: Serial },
+    WriteOff { owner: Serial },
+    WriteOffLeased { leased: u64 },
     Grow { units: u64, slots: u64 },
 }
 
@@ -33,6 +35,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => owner().prop_map(|owner| Step::TakeBack { owner }),
         1 => owner().prop_map(|owner| Step::Quarantine { owner }),
         1 => owner().prop_map(|owner| Step::Release { owner }),
+        1 => (0..16_u32).prop_map(|owner| Step::WriteOff { owner }),
+        1 => (any::<u64>(), any::<u64>())
+            .prop_map(|(one, other)| Step::WriteOffLeased { leased: one & other }),
         1 => (1..4_u64, 0..20_u64).prop_map(|(units, slots)| Step::Grow { units, slots }),
     ]
 }
@@ -47,6 +52,10 @@ pub(super) struct Known {
     pub(super) length_bytes: u64,
     /// First word of the note.
     pub(super) note: u64,
+}
+
+fn is_leased(leased: u64, slot: u32) -> bool {
+    leased >> (slot % 64) & 1 == 1
 }
 
 /// A pool and what should be in it.
@@ -81,6 +90,30 @@ impl World {
             Step::TakeBack { owner } => {
                 let expected = self.remove_all(owner, SlotState::Granted);
                 assert_eq!(self.pool.take_back(owner), expected);
+            }
+            // Of the host itself nothing is quarantined but what is written off.
+            Step::Quarantine { owner: 0 } => {
+                assert_eq!(self.pool.quarantine(0), Holding::default());
+            }
+            Step::Release { owner: 0 } => {
+                assert_eq!(self.pool.release_quarantined(0), Holding::default());
+            }
+            Step::WriteOff { owner } => {
+                let held = [SlotState::Granted, SlotState::Quarantined];
+                let expected = self.write_off(|_, known| {
+                    owner != 0 && known.owner == owner && held.contains(&known.state)
+                });
+                assert_eq!(self.pool.write_off(owner), expected);
+            }
+            Step::WriteOffLeased { leased } => {
+                let leases = self.leases(leased);
+                let expected = self.write_off(|slot, known| {
+                    known.state == SlotState::Retired && is_leased(leased, slot)
+                });
+                let moved = self.pool.write_off_leased(&mut |visit| {
+                    leases.iter().for_each(|&leased| visit(leased));
+                });
+                assert_eq!(moved, expected);
             }
             Step::Quarantine { owner } => {
                 let expected = self.holding(owner, SlotState::Granted);
@@ -292,12 +325,20 @@ impl World {
 
     /// A look where every slot whose bit is set is leased, and much that cannot be.
     fn reclaim(&mut self, leased: u64) {
-        let is_leased = |slot: u32| leased >> (slot % 64) & 1 == 1;
+        let leases = self.leases(leased);
+        let before = self.known.len();
+        self.known
+            .retain(|&slot, known| known.state != SlotState::Retired || is_leased(leased, slot));
+        assert_eq!(reclaim(&mut self.pool, &leases) as usize, before - self.known.len());
+    }
+
+    /// Leases of the slots of this mask, and such as name no use that there is.
+    fn leases(&self, leased: u64) -> Vec<SlotRef> {
         let mut leases = vec![SlotRef { slot: 0, generation: 0 }];
         leases.push(SlotRef { slot: u32::MAX, generation: u32::MAX });
         for (&slot, known) in &self.known {
             let generation = known.generation;
-            if is_leased(slot) {
+            if is_leased(leased, slot) {
                 leases.push(SlotRef { slot, generation });
                 leases.push(SlotRef { slot, generation });
             } else {
@@ -306,9 +347,20 @@ impl World {
                 leases.push(SlotRef { slot, generation: generation.wrapping_add(1) });
             }
         }
-        let before = self.known.len();
-        self.known.retain(|&slot, known| known.state != SlotState::Retired || is_leased(slot));
-        assert_eq!(reclaim(&mut self.pool, &leases) as usize, before - self.known.len());
+        leases
+    }
+
+    /// Moves all slots that are so to the state of those that are written off.
+    fn write_off(&mut self, mut is_so: impl FnMut(u32, &Known) -> bool) -> Holding {
+        let mut moved = Holding::default();
+        for (&slot, known) in &mut self.known {
+            if is_so(slot, known) {
+                moved.add(Self::slot_bytes(known.class));
+                (known.state, known.owner) = (SlotState::Quarantined, 0);
+                known.length_bytes = 0;
+            }
+        }
+        moved
     }
 
     /// The pool's view of every slot is the model's.
@@ -332,7 +384,10 @@ impl World {
         assert_eq!(counts.granted, tallies[SlotState::Granted as usize]);
         assert_eq!(counts.published, tallies[SlotState::Published as usize]);
         assert_eq!(counts.retired, tallies[SlotState::Retired as usize]);
-        assert_eq!(counts.quarantined, tallies[SlotState::Quarantined as usize]);
+        let written_off = self.holding(0, SlotState::Quarantined);
+        assert_eq!(counts.written_off, written_off);
+        let quarantined = tallies[SlotState::Quarantined as usize].without(written_off);
+        assert_eq!(counts.quarantined, quarantined);
         assert_eq!(self.pool.limbo_len() as u64, counts.retired.slots);
         assert_eq!(counts.pool_bytes, self.control.pool_bytes());
         for owner in 0..4 {

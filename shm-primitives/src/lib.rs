@@ -47,6 +47,7 @@ pub mod slot;
 pub mod spin;
 mod sync;
 pub mod sys;
+mod sys_descriptors;
 pub mod sys_socket;
 
 pub use doorbell::{
@@ -69,3 +70,4 @@ pub use ring::{
 };
 pub use slot::{SERIAL_MAX, SlotRef, SlotState, SlotWord};
 pub use spin::SpinBudget;
+pub use sys_descriptors::close_inherited;

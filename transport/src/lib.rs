@@ -7,6 +7,7 @@ pub mod audit;
 pub mod control;
 pub mod error;
 pub mod format;
+pub mod growth_helper;
 pub mod guest;
 pub mod host;
 pub mod inspect;

@@ -2,6 +2,7 @@
 //! own that do what they are told, and waiting that always ends.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
+mod cgroup;
 mod echo;
 mod host;
 mod load;
@@ -10,6 +11,7 @@ mod raw;
 mod script;
 mod sys;
 
+pub use cgroup::MemoryGroup;
 pub use echo::{ANSWER_IN, ECHO, ECHO_SERVICE_ID, Echo, WIDEN};
 pub use host::{HostLife, Segment, TestHost, small_host};
 pub use load::{Load, LoadFigures};

@@ -9,7 +9,7 @@ use onecopy::error::{AskError, LookupError};
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{CallError, Guest, GuestOptions};
-use onecopy_transport::host::{Host, HostHandle};
+use onecopy_transport::host::{Host, HostEvent, HostHandle};
 use onecopy_transport::segment::SegmentPath;
 use onecopy_transport::socket::AttachSocket;
 use rustix::net::Shutdown;
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long a call of a peer waits at most. Longer than any test waits for an answer: what is
@@ -50,6 +51,7 @@ struct Script {
     fills: Vec<Fill>,
     load: Option<Load>,
     host: Option<HostHandle>,
+    events: Option<Receiver<HostEvent>>,
     grown_to: Arc<AtomicU64>,
 }
 
@@ -111,6 +113,8 @@ impl Script {
             "limit_file_bytes" => limit_file_bytes(number(1)),
             "host" => self.serve(number(1), number(2)),
             "host_audit" => self.audit(),
+            "pool_bytes" => self.host_figure("pool_bytes"),
+            "growth_failed" => self.growth_failed(),
             "host_leave" => text(self.host.take().ok_or("no host")?.leave()),
             other => Err(format!("unknown order {other:?}")),
         }
@@ -294,20 +298,40 @@ impl Script {
         let mut options = super::small_host(&self.segment);
         options.pool_bytes = pool_mib << 20;
         options.pool_bytes_max = pool_max_mib << 20;
+        options.grant_bytes_max = Some(options.pool_bytes_max);
+        let (tell, events) = channel();
+        options.events = Some(tell);
         let service = CacheService::new(CacheServiceOptions::default());
         let host = Host::start(options, service).map_err(|error| format!("{error}"))?;
         let epoch = host.boot_epoch();
-        self.host = Some(host.handle());
+        (self.host, self.events) = (Some(host.handle()), Some(events));
         std::thread::spawn(move || host.serve());
         Ok(epoch.to_string())
     }
 
+    /// Why growth has failed since the last such order, the first time.
+    fn growth_failed(&mut self) -> Outcome {
+        let events = self.events.as_ref().ok_or("no host")?;
+        let reason = events.try_iter().find_map(|event| match event {
+            HostEvent::GrowthFailed { reason, .. } => Some(reason),
+            _ => None,
+        });
+        reason.ok_or_else(|| "growth has not failed".to_owned())
+    }
+
+    /// One of the host's figures.
+    fn host_figure(&self, wanted: &str) -> Outcome {
+        let host = self.host.as_ref().ok_or("no host")?;
+        let stats = host.stats(soon()).map_err(debug)?;
+        let figure = stats.iter().find(|(name, _)| *name == wanted);
+        figure.map(|(_, figure)| figure.to_string()).ok_or_else(|| format!("no figure {wanted}"))
+    }
+
+    /// How often growth has failed, if the audit is clean.
     fn audit(&mut self) -> Outcome {
         let host = self.host.as_ref().ok_or("no host")?;
         let report = host.audit(soon()).map_err(debug)?;
-        let stats = host.stats(soon()).map_err(debug)?;
-        let failed = stats.iter().find(|(name, _)| *name == "growth_failed").map_or(0, |it| it.1);
-        if report.is_clean() { Ok(format!("{failed}")) } else { Err(format!("{report}")) }
+        if report.is_clean() { self.host_figure("growth_failed") } else { Err(format!("{report}")) }
     }
 }
 

@@ -12,6 +12,7 @@ mod hostile;
 mod leave;
 mod limbo;
 mod links;
+mod memory;
 mod refusals;
 mod reserve;
 mod suspect;

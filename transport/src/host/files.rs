@@ -2,7 +2,7 @@
 
 use super::link::RingsLayout;
 use super::peer::Who;
-use crate::segment::{AreaFile, Backing, SegmentDir};
+use crate::segment::{ATTACH_MARGIN_BYTES, AreaFile, Backing, SegmentDir, Span};
 use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -52,7 +52,11 @@ fn make_file(dir: &SegmentDir, file: AreaFile, bytes: u64) -> Result<OwnedFd, Bo
     let created = dir.create_file(file)?;
     let reserved = Backing::detect(&created, &dir.path().as_path().join(file.to_string()))
         .map_err(Box::<dyn Error>::from)
-        .and_then(|backing| Ok(backing.reserve(&created, 0, page_multiple(bytes))?));
+        .and_then(|backing| {
+            let span = Span { from_bytes: 0, to_bytes: page_multiple(bytes) };
+            backing.check_memory(span, span.to_bytes, ATTACH_MARGIN_BYTES)?;
+            Ok(backing.reserve(&created, 0, span.to_bytes)?)
+        });
     if let Err(error) = reserved {
         // Half a file is no use to anybody.
         let _ = dir.remove_file(file);

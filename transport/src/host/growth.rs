@@ -5,11 +5,11 @@ use super::Host;
 use super::core::Core;
 use super::events::HostEvent;
 use super::wake::WakeHandle;
+use crate::growth_helper::GrowthHelper;
 use crate::layout::{ControlLayout, Geometry};
-use crate::segment::{Backing, GrowError};
+use crate::segment::{Backing, GrowError, Span, SystemError};
 use crate::service::Service;
-use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -27,12 +27,14 @@ const ENTRY_BYTES: u64 = 64;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// The files that grow.
+#[derive(Clone)]
 pub(super) struct GrowthFiles {
     pub pool: Arc<OwnedFd>,
     pub control: Arc<OwnedFd>,
     pub backing: Backing,
     pub control_backing: Backing,
     pub layout: ControlLayout,
+    pub helper: Option<GrowthHelper>,
 }
 
 /// Growth as the loop sees it.
@@ -55,6 +57,15 @@ struct Running {
 impl Growth {
     pub fn new(files: GrowthFiles, geometry: Geometry, wake: WakeHandle) -> Growth {
         Growth { files, geometry, running: None, paused_until: None, wake }
+    }
+
+    /// Gives back what an earlier host did not live to publish, as far as the system lets it: it is
+    /// memory that nobody uses, and no reason not to serve.
+    pub fn give_back_unpublished(&self, pool_bytes: u64, slots_ready: u64) {
+        let given_back = self.files.give_back_unpublished(&self.geometry, pool_bytes, slots_ready);
+        if let Err(error) = given_back {
+            tracing::warn!(%error, "what an earlier host had reserved was not given back");
+        }
     }
 
     /// Whether more room can be had, or is already on its way.
@@ -93,13 +104,8 @@ impl Growth {
         let (sender, result) = channel::<Result<(), GrowError>>();
         let cancel = Arc::new(AtomicBool::new(false));
         let work = GrowthStep {
-            pool: self.files.pool.clone(),
-            control: self.files.control.clone(),
-            backing: self.files.backing.clone(),
-            control_backing: self.files.control_backing.clone(),
-            layout: self.files.layout,
-            from_bytes,
-            to_bytes,
+            files: self.files.clone(),
+            pool: Span { from_bytes, to_bytes },
             slots: (self.geometry.slots_for(from_bytes), self.geometry.slots_for(to_bytes)),
             cancel: cancel.clone(),
         };
@@ -142,41 +148,69 @@ impl Drop for Growth {
 }
 
 struct GrowthStep {
-    pool: Arc<OwnedFd>,
-    control: Arc<OwnedFd>,
-    backing: Backing,
-    control_backing: Backing,
-    layout: ControlLayout,
-    from_bytes: u64,
-    to_bytes: u64,
+    files: GrowthFiles,
+    pool: Span,
     slots: (u64, u64),
     cancel: Arc<AtomicBool>,
 }
 
 impl GrowthStep {
-    /// Allocates blocks in both files. What a failed step leaves beyond the published sizes is
-    /// harmless: nobody looks there, and the next step allocates over it.
+    /// Allocates blocks in both files. Of a step that fails nothing is kept: where memory is short,
+    /// what is not used has to be there for others.
     fn run(&self) -> Result<(), GrowError> {
-        let mut go_on = |_| match self.cancel.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        self.backing.reserve_in_steps(&self.pool, self.from_bytes, self.to_bytes, &mut go_on)?;
-        reserve_slots(&self.control, &self.control_backing, &self.layout, self.slots)
+        let grown = self.reserve();
+        if grown.is_err()
+            && let Err(error) = self.files.give_back(self.pool, self.slots)
+        {
+            tracing::warn!(%error, "what a failed growth had reserved was not given back");
+        }
+        grown
+    }
+
+    fn reserve(&self) -> Result<(), GrowError> {
+        let GrowthFiles { pool, control, backing, control_backing, layout, helper } = &self.files;
+        let is_wanted = || !self.cancel.load(Ordering::Relaxed);
+        let helper = helper.as_ref();
+        backing.reserve_spans(pool.as_fd(), &[self.pool], helper, &is_wanted)?;
+        let slots = slot_spans(layout, self.slots);
+        control_backing.reserve_spans(control.as_fd(), &slots, helper, &is_wanted)
     }
 }
 
-/// Makes the entries of slots `from + 1` to `to` real in both slot tables.
-pub(super) fn reserve_slots(
-    control: &OwnedFd,
-    backing: &Backing,
-    layout: &ControlLayout,
-    (from, to): (u64, u64),
-) -> Result<(), GrowError> {
-    for table in [layout.slots, layout.slots_cold] {
-        backing.reserve(control, table + from * ENTRY_BYTES, table + to * ENTRY_BYTES)?;
+impl GrowthFiles {
+    /// Gives back what is reserved in these parts of the files. To be used on what is not published.
+    pub fn give_back(&self, pool: Span, slots: (u64, u64)) -> Result<(), SystemError> {
+        self.backing.give_back(self.pool.as_fd(), pool)?;
+        for span in slot_spans(&self.layout, slots) {
+            self.control_backing.give_back(self.control.as_fd(), span)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl GrowthFiles {
+    /// Gives back what an earlier host reserved and did not live to publish.
+    // r[impl resources.give-back]
+    pub fn give_back_unpublished(
+        &self,
+        geometry: &Geometry,
+        pool_bytes: u64,
+        slots_ready: u64,
+    ) -> Result<(), SystemError> {
+        let stat = rustix::fs::fstat(&self.pool)
+            .map_err(SystemError::on("look at", self.backing.path()))?;
+        let to_bytes = u64::try_from(stat.st_size).unwrap_or(0).max(pool_bytes);
+        let slots = (slots_ready, geometry.slots_max.max(slots_ready));
+        self.give_back(Span { from_bytes: pool_bytes, to_bytes }, slots)
+    }
+}
+
+/// Where the entries of slots `from + 1` to `to` are in both slot tables.
+pub(super) fn slot_spans(layout: &ControlLayout, (from, to): (u64, u64)) -> [Span; 2] {
+    [layout.slots, layout.slots_cold].map(|table| Span {
+        from_bytes: table + from * ENTRY_BYTES,
+        to_bytes: table + to * ENTRY_BYTES,
+    })
 }
 
 impl<S: Service> Core<S> {

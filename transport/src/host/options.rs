@@ -1,6 +1,7 @@
 //! What a host is started with.
 
 use crate::error::GeometryError;
+use crate::growth_helper::GrowthHelper;
 use crate::host::HostEvent;
 use crate::layout::{GRANULE_BYTES_DEFAULT, Geometry, SLOTS_MAX};
 use crate::pool::ClassTable;
@@ -51,6 +52,10 @@ pub struct HostOptions {
     pub allowed: Allowed,
     /// Remove the segment when the host leaves in order.
     pub remove_on_leave: bool,
+    /// Who reserves memory. Without a helper the host does so itself, and where a control group runs
+    /// out of memory in spite of what its numbers said, the kernel may kill the host. The default is
+    /// this program, if its `main` calls [`GrowthHelper::register`].
+    pub growth_helper: Option<GrowthHelper>,
     /// Where to tell of attaches, deaths and growth.
     pub events: Option<Sender<HostEvent>>,
 }
@@ -77,6 +82,7 @@ impl HostOptions {
             polling: false,
             allowed: Allowed::default(),
             remove_on_leave: false,
+            growth_helper: GrowthHelper::of_this_program(),
             events: None,
         }
     }

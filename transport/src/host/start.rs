@@ -3,7 +3,7 @@
 
 use super::Host;
 use super::core::Core;
-use super::growth::{Growth, GrowthFiles, reserve_slots};
+use super::growth::{Growth, GrowthFiles, slot_spans};
 use super::handle::HostHandle;
 use super::options::HostOptions;
 use super::poller::{Poller, Ready};
@@ -18,7 +18,7 @@ use crate::process::ProcessError;
 use crate::segment::{
     AreaFile, Backing, BackingError, Contents, DestroyError, DirError, FileError, Foreign,
     GrowError, LockError, PathError, PoolFile, PoolFileError, RoomError, SegmentDir, SegmentLock,
-    SegmentPath, SystemError, check_room,
+    SegmentPath, Span, SystemError, check_room,
 };
 use crate::service::{Service, ServiceError, ServiceStart};
 use crate::socket::{AttachListener, BindError, SocketMode};
@@ -236,6 +236,7 @@ impl<S: Service> Host<S> {
             backing: opened.pool.backing,
             control_backing: opened.control_backing,
             layout: *control.layout(),
+            helper: options.growth_helper.clone(),
         };
         let (commands_in, commands) = channel();
         let poller = Poller::new().map_err(resources("an epoll"))?;
@@ -287,6 +288,10 @@ impl<S: Service> Host<S> {
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
         control.set_host_pid(std::process::id().into());
+        if !fresh {
+            let header = control.reader();
+            host.core.growth.give_back_unpublished(header.pool_bytes(), header.slots_ready());
+        }
         host.take_over(peers, found);
         control.set_host_state(HostState::Serving);
         host.serving = true;
@@ -346,7 +351,9 @@ fn make_segment(
 
     let segment_id = random_id()?;
     let pool = dir.create_pool(options.pool.as_deref(), segment_id)?;
-    pool.backing.reserve(&pool.file, 0, pool_bytes)?;
+    let helper = options.growth_helper.as_ref();
+    let whole = Span { from_bytes: 0, to_bytes: pool_bytes };
+    pool.backing.reserve_spans(pool.file.as_fd(), &[whole], helper, &|| true)?;
     pool.write_header(segment_id)?;
 
     let control_file = dir.create_file(AreaFile::Control)?;
@@ -355,8 +362,9 @@ fn make_segment(
     // looks at.
     rustix::fs::ftruncate(&control_file, layout.size_bytes)
         .map_err(|source| StartError::Resources { what: "the size of the control area", source })?;
-    control_backing.reserve(&control_file, 0, layout.fixed_bytes())?;
-    reserve_slots(&control_file, &control_backing, &layout, (0, slots))?;
+    let [hot, cold] = slot_spans(&layout, (0, slots));
+    let tables = Span { from_bytes: 0, to_bytes: layout.fixed_bytes() };
+    control_backing.reserve_spans(control_file.as_fd(), &[tables, hot, cold], helper, &|| true)?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping.clone(), geometry.clone())?;
     control.set_created_unix_s(unix_s());

@@ -5,6 +5,7 @@ mod reserve;
 
 pub use fake::FakeBacking;
 pub use reserve::GrowError;
+pub(crate) use reserve::Span;
 
 use super::error::{FileKind, SystemError};
 use rustix::fs::{StatxAttributes, StatxFlags};

@@ -141,7 +141,7 @@ fn find_mount(mountinfo: &str, mount_id: &str) -> Option<(PathBuf, String)> {
 }
 
 /// Space, tab, line feed and backslash stand there as three octal digits.
-fn unescape(escaped: &str) -> PathBuf {
+pub(super) fn unescape(escaped: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(escaped.len());
     let mut rest = escaped.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

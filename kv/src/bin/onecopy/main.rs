@@ -13,11 +13,16 @@ mod signals;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use onecopy_transport::growth_helper::GrowthHelper;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // Before anything else: a host starts this program anew to have memory reserved.
+    if let Some(code) = GrowthHelper::register() {
+        return code;
+    }
     let cli = Cli::parse();
     trace_to_standard_error();
     let result = match cli.command {

@@ -1,7 +1,9 @@
 //! Making more of a file real: blocks now, so that a store later cannot fail.
 
-use super::Backing;
+use super::{Backing, BackingKind};
+use crate::growth_helper::{GrowthHelper, HelperError};
 use crate::segment::error::SystemError;
+use crate::segment::memory_limit::{GROWTH_MARGIN_BYTES, NoMemory, check_memory};
 use crate::segment::room::{Bytes, Room};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -86,12 +88,178 @@ pub enum GrowError {
         /// The file system.
         room: Room,
     },
+    /// A control group leaves too little memory: the kernel would kill a process instead of refusing.
+    #[error("cannot grow {path} from {} to {}: {no_memory}", Bytes(*from_bytes), Bytes(*to_bytes))]
+    MemoryLimit {
+        /// The file.
+        path: PathBuf,
+        /// Size it had, in bytes.
+        from_bytes: u64,
+        /// Size it should get, in bytes.
+        to_bytes: u64,
+        /// Which group, and its numbers.
+        #[source]
+        no_memory: NoMemory,
+    },
+    /// The process that reserves memory in the host's place was killed: there was none.
+    #[error(
+        "cannot grow {path} from {} to {}: the process that reserved the memory was killed, most \
+         likely because a memory limit was reached ({room}); raise the limit, or ask for less with \
+         --size or --size-max",
+        Bytes(*from_bytes), Bytes(*to_bytes)
+    )]
+    HelperKilled {
+        /// The file.
+        path: PathBuf,
+        /// Size it had, in bytes.
+        from_bytes: u64,
+        /// Size it should get, in bytes.
+        to_bytes: u64,
+        /// The file system and its room after the failure.
+        room: Room,
+    },
+    /// The process that reserves memory in the host's place does not do so.
+    #[error("cannot grow {path} to {to_bytes} bytes: {reason}")]
+    Helper {
+        /// The file.
+        path: PathBuf,
+        /// Size it should get, in bytes.
+        to_bytes: u64,
+        /// What is wrong with it, in words.
+        reason: String,
+        /// The nearest error number.
+        source: Errno,
+    },
     /// The system refused.
     #[error(transparent)]
     System(#[from] SystemError),
 }
 
+impl GrowError {
+    /// What the system said, or the error number that says it best.
+    pub fn errno(&self) -> Errno {
+        match self {
+            GrowError::NoRoom { source, .. } | GrowError::Helper { source, .. } => *source,
+            GrowError::FileSizeLimit { .. } => Errno::FBIG,
+            GrowError::SizeFixed { .. } => Errno::NOSPC,
+            GrowError::Misaligned { .. } => Errno::INVAL,
+            GrowError::GivenUp { .. } => Errno::CANCELED,
+            GrowError::NotSupported { .. } => Errno::OPNOTSUPP,
+            GrowError::MemoryLimit { no_memory, .. } => no_memory.source,
+            GrowError::HelperKilled { .. } => Errno::NOMEM,
+            GrowError::System(error) => error.source,
+        }
+    }
+}
+
+/// Bytes of a file, from one size to a larger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub from_bytes: u64,
+    pub to_bytes: u64,
+}
+
+impl Span {
+    fn count(&self) -> u64 {
+        self.to_bytes.saturating_sub(self.from_bytes)
+    }
+}
+
 impl Backing {
+    /// Reserves spans of a file where memory may run out: by the helper if there is one, which the
+    /// kernel kills in this process's place. What a failure left is for [`Backing::give_back`].
+    // r[impl resources.growth]
+    // r[impl resources.charged-to-host]
+    pub(crate) fn reserve_spans(
+        &self,
+        file: BorrowedFd<'_>,
+        spans: &[Span],
+        helper: Option<&GrowthHelper>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), GrowError> {
+        self.check_spans(file, spans)?;
+        match helper.filter(|_| self.can_grow()) {
+            Some(helper) => helper
+                .reserve(file, spans, is_wanted)
+                .map_err(|error| self.helper_error(file, spans, error)),
+            None => spans.iter().try_for_each(|span| {
+                let mut go_on = |_| match is_wanted() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                };
+                self.reserve_in_steps(file, span.from_bytes, span.to_bytes, &mut go_on)
+            }),
+        }
+    }
+
+    fn check_spans(&self, file: BorrowedFd<'_>, spans: &[Span]) -> Result<(), GrowError> {
+        for span in spans {
+            self.check_span(file, *span)?;
+        }
+        match spans.last() {
+            Some(last) => {
+                let needed_bytes = spans.iter().map(Span::count).sum();
+                self.check_memory(*last, needed_bytes, GROWTH_MARGIN_BYTES)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the control groups of this process have so much memory to give for a file.
+    pub(crate) fn check_memory(
+        &self,
+        Span { from_bytes, to_bytes }: Span,
+        needed_bytes: u64,
+        margin_bytes: u64,
+    ) -> Result<(), GrowError> {
+        if self.kind != BackingKind::Tmpfs {
+            return Ok(());
+        }
+        check_memory(needed_bytes, margin_bytes).map_err(|no_memory| {
+            let path = self.path.clone();
+            GrowError::MemoryLimit { path, from_bytes, to_bytes, no_memory }
+        })
+    }
+
+    fn helper_error(&self, file: BorrowedFd<'_>, spans: &[Span], error: HelperError) -> GrowError {
+        let last = spans.last().map_or((0, 0), |span| (span.from_bytes, span.to_bytes));
+        let (path, (from_bytes, to_bytes)) = (self.path.clone(), last);
+        let source = match error {
+            HelperError::Refused { span, source } => {
+                let refused = spans.get(span).map_or(last, |it| (it.from_bytes, it.to_bytes));
+                return self.grow_error(file, refused.0, refused.1, source);
+            }
+            HelperError::GivenUp => {
+                return GrowError::GivenUp { path, to_bytes, reached_bytes: from_bytes };
+            }
+            HelperError::Died => match Room::of(file, &path) {
+                Ok(room) => return GrowError::HelperKilled { path, from_bytes, to_bytes, room },
+                Err(error) => return error.into(),
+            },
+            HelperError::Start(source) => source,
+            HelperError::Silent => Errno::PROTO,
+        };
+        GrowError::Helper { path, to_bytes, reason: error.to_string(), source }
+    }
+
+    /// Gives back what was reserved and is not used by anybody: a failure left it, or a process died
+    /// before it was published. The file keeps its size.
+    // r[impl resources.give-back]
+    pub(crate) fn give_back(&self, file: BorrowedFd<'_>, span: Span) -> Result<(), SystemError> {
+        if !self.can_grow() || self.fake.is_some() || span.count() == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        loop {
+            match rustix::fs::fallocate(file, flags, span.from_bytes, span.count()) {
+                Err(Errno::INTR) => {}
+                outcome => {
+                    return outcome.map_err(SystemError::on("give back blocks of", &self.path));
+                }
+            }
+        }
+    }
+
     /// Reserves the bytes from one size to a larger one; both are multiples of the alignment. Bytes
     /// that were never written read as zero, others stay as they are. Repeating it changes nothing.
     pub fn reserve(
@@ -113,13 +281,11 @@ impl Backing {
         to_bytes: u64,
         go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), GrowError> {
-        self.check_aligned(from_bytes)?;
-        self.check_aligned(to_bytes)?;
-        if let Some(size_bytes_max) = self.size_fixed {
-            return self.check_fixed(to_bytes, size_bytes_max);
-        }
         let file = file.as_fd();
-        self.check_limit(file, to_bytes)?;
+        self.check_span(file, Span { from_bytes, to_bytes })?;
+        if !self.can_grow() {
+            return Ok(());
+        }
         let mut step = STEP_BYTES.next_multiple_of(self.alignment_bytes);
         let mut reached = from_bytes;
         while reached < to_bytes {
@@ -139,6 +305,15 @@ impl Backing {
             }
         }
         Ok(())
+    }
+
+    fn check_span(&self, file: BorrowedFd<'_>, span: Span) -> Result<(), GrowError> {
+        self.check_aligned(span.from_bytes)?;
+        self.check_aligned(span.to_bytes)?;
+        match self.size_fixed {
+            Some(size_bytes_max) => self.check_fixed(span.to_bytes, size_bytes_max),
+            None => self.check_limit(file, span.to_bytes),
+        }
     }
 
     fn reserve_step(&self, file: BorrowedFd<'_>, offset: u64, count: u64) -> Result<(), Errno> {

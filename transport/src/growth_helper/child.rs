@@ -1,0 +1,89 @@
+#![expect(unsafe_code, reason = "closes the descriptors that a program was started with")]
+//! The helper's own side: reserves what it was told to, and lets itself be killed for it.
+
+use super::report::Ending;
+use crate::segment::{Backing, GROWTH_MARGIN_BYTES, Span};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::hint::black_box;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What the helper was started for.
+struct Task {
+    parent: i32,
+    spans: Vec<Span>,
+}
+
+impl Task {
+    fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Task> {
+        let mut words = arguments.map(|word| word.into_string().ok());
+        let parent = words.next()??.parse().ok()?;
+        let spans = words.map(|word| {
+            let word = word?;
+            let (from, to) = word.split_once(':')?;
+            Some(Span { from_bytes: from.parse().ok()?, to_bytes: to.parse().ok()? })
+        });
+        Some(Task { parent, spans: spans.collect::<Option<_>>()? })
+    }
+}
+
+/// The whole life of a helper: its standard input is the file, its standard output the report.
+// r[impl resources.helper]
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some(task) = Task::parse(arguments) else { return ExitCode::FAILURE };
+    // SAFETY: the process has just been started; but for the arguments nothing has been touched.
+    let closed = unsafe { onecopy_shm::close_inherited() };
+    if closed.is_err() || !offer_itself(task.parent) {
+        return ExitCode::FAILURE;
+    }
+    // Kept until the end: where the rest fits beside this, this is what the others have left then.
+    let margin = vec![1_u8; GROWTH_MARGIN_BYTES as usize];
+    let ending = reserve(&task);
+    drop(black_box(margin));
+    match say(&ending.to_string()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Whoever has to be killed for want of memory, it is this process; and it ends with its parent.
+fn offer_itself(parent: i32) -> bool {
+    let ends_with_parent =
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    // It may have died before that was set. A parent in another PID namespace has no number here.
+    let orphaned = rustix::process::getppid().is_some_and(|found| found.as_raw_pid() != parent);
+    let first = std::fs::write("/proc/self/oom_score_adj", "1000").is_ok();
+    ends_with_parent && !orphaned && first
+}
+
+fn reserve(task: &Task) -> Ending {
+    let file = std::io::stdin();
+    let Ok(backing) = Backing::detect(&file, Path::new("standard input")) else {
+        return refused(0, Errno::BADF);
+    };
+    let mut tell = |_| match say(".") {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    };
+    for (number, span) in task.spans.iter().enumerate() {
+        let Span { from_bytes, to_bytes } = *span;
+        if let Err(error) = backing.reserve_in_steps(&file, from_bytes, to_bytes, &mut tell) {
+            return refused(number, error.errno());
+        }
+    }
+    Ending::Done
+}
+
+fn refused(span: usize, errno: Errno) -> Ending {
+    Ending::Refused { span, errno: errno.raw_os_error() }
+}
+
+/// False when nobody listens.
+fn say(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}

@@ -1,0 +1,63 @@
+use super::report::Ending;
+use super::*;
+
+const SPANS: [Span; 1] = [Span { from_bytes: 0, to_bytes: 4096 }];
+
+fn reserve_with(program: &str) -> Result<(), HelperError> {
+    let file = tempfile::tempfile().unwrap();
+    GrowthHelper::program(Path::new(program)).reserve(file.as_fd(), &SPANS, &|| true)
+}
+
+// r[verify resources.helper]
+#[test]
+fn a_report_says_done_or_which_span_was_refused_and_why() {
+    let text = format!("..{}", Ending::Done);
+    let mut report = Report::default();
+    let (last, before) = text.as_bytes().split_last().unwrap();
+    for byte in before {
+        assert_eq!(report.take(&[*byte]), Ok(false));
+    }
+    assert_eq!(report.take(&[*last]), Ok(true));
+    let text = format!(".{}", Ending::Refused { span: 2, errno: 28 });
+    let refused = Report::default().take(text.as_bytes());
+    assert_eq!(refused, Err(ReportError::Refused { span: 2, errno: 28 }));
+}
+
+// r[verify resources.helper]
+#[test]
+fn what_is_no_report_is_told_from_one() {
+    let long = "+".repeat(100);
+    for text in ["\n", "++\n", "+ \n", "-1\n", "-1 0\n", "-1 4096\n", "-x 1\n", "+.\n", &long] {
+        let read = Report::default().take(text.as_bytes());
+        assert_eq!(read, Err(ReportError::Malformed), "{text:?}");
+    }
+    assert_eq!(Report::default().take(b"...."), Ok(false));
+}
+
+// r[verify resources.helper]
+#[test]
+fn a_program_that_is_no_helper_is_a_typed_error() {
+    assert_eq!(reserve_with("/nowhere/helper"), Err(HelperError::Start(Errno::NOENT)));
+    assert_eq!(reserve_with("/bin/false"), Err(HelperError::Died));
+    assert_eq!(reserve_with("/bin/echo"), Err(HelperError::Silent));
+}
+
+// r[verify resources.helper]
+#[test]
+fn a_helper_that_is_not_wanted_any_more_is_ended() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (program, pid) = (scratch.path().join("helper"), scratch.path().join("pid"));
+    let lines = "#!/bin/sh\necho $$ > $0.new\nmv $0.new ${0%/*}/pid\nexec sleep 600\n";
+    // Written by another process: one that is forked here meanwhile cannot hold it open for writing.
+    let write = "printf '%s' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+    let mut writer = Command::new("sh");
+    let written = writer.args(["-c", write]).arg(&program).arg(lines).status().unwrap();
+    assert!(written.success());
+    let file = tempfile::tempfile().unwrap();
+    let helper = GrowthHelper::program(&program);
+    let is_wanted = || !pid.exists();
+    assert_eq!(helper.reserve(file.as_fd(), &SPANS, &is_wanted), Err(HelperError::GivenUp));
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "it was waited for");
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}

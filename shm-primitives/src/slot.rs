@@ -263,6 +263,23 @@ impl SlotWord {
         Ok(SlotWord { state: SlotState::Quarantined, owner: 0, ..self })
     }
 
+    /// Its holder attached anew and still fills it: `Granted -> Granted`, `Quarantined -> Granted`.
+    /// The generation is kept, `serial` is the new attach.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`]: the slot is neither granted nor quarantined, is written off, the serial
+    /// is beyond [`SERIAL_MAX`].
+    pub fn adopt(self, serial: u32) -> Result<SlotWord, IllegalTransition> {
+        self.require(&[SlotState::Granted, SlotState::Quarantined], SlotState::Granted)?;
+        if self.is_written_off() {
+            return Err(IllegalTransition::WrittenOff);
+        }
+        if serial > SERIAL_MAX {
+            return Err(IllegalTransition::Serial { serial, serial_max: SERIAL_MAX });
+        }
+        Ok(SlotWord { state: SlotState::Granted, owner: serial, ..self })
+    }
+
     /// Its last user is proven gone: `Quarantined -> Free`, a new generation.
     ///
     /// # Errors

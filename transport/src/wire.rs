@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, littl
 /// First word of every handshake record: the bytes `onecopyA`.
 pub const HANDSHAKE_MAGIC: u64 = u64::from_le_bytes(*b"onecopyA");
 /// Version of the handshake and of the transport's frames.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What a [`Refusal::Malformed`] says of a hello's record as a whole, and of its descriptors.
 pub mod hello_field {
@@ -181,6 +181,8 @@ pub mod kind {
     pub const STATS: u8 = 5;
     /// Guest, R: nothing; answered by the audit's findings as text, first byte 1 when clean.
     pub const AUDIT: u8 = 6;
+    /// Guest, R: [`super::Handover`]; answered by nothing. Slots of earlier attaches that it still uses.
+    pub const HANDOVER: u8 = 7;
     /// Host, request id 0: [`super::Grants`] words, granted ahead of need.
     pub const GRANTS: u8 = 16;
     /// Host, request id 0: nothing. The host said goodbye and will not answer any more.
@@ -227,6 +229,16 @@ pub struct GrantedAt {
     pub slot: le::U64,
     /// Where the slot lies in the pool, in bytes.
     pub offset: le::U64,
+}
+
+/// Head of a handover: then a slot reference (u64) for each slot that was granted to an earlier
+/// attach with the same lease table and is still in use, up to the end of the frame. They are
+/// granted to this attach from then on.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Handover {
+    /// Not 0: that was all. Nothing else of the earlier attaches is in use, and they are over.
+    pub last: le::U64,
 }
 
 /// A payload that stands in a slot granted to the guest, in either direction.

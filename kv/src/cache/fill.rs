@@ -199,8 +199,10 @@ impl Fill {
         options: PublishOptions,
         until: Instant,
     ) -> Result<Published, PublishError> {
-        let entry = self.entry(&self.cache, key, length_bytes, options)?;
-        let answer = self.cache.ask_one::<_, PublishAnswer>(kind::PUBLISH, 0, &entry, until);
+        // The attach that has the slot now: it may have been taken over.
+        let cache = Cache { guest: self.cache.guest.latest(), ..self.cache.clone() };
+        let entry = self.entry(&cache, key, length_bytes, options)?;
+        let answer = cache.ask_one::<_, PublishAnswer>(kind::PUBLISH, 0, &entry, until);
         self.settle(is_consumed(&answer));
         outcome(answer?, &entry)
     }

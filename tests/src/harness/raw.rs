@@ -2,8 +2,10 @@
 //! its own rings.
 
 use super::{PATIENCE, soon};
+use onecopy::service::CacheService;
 use onecopy_shm::{Access, Consumer, FrameHeader, Mapping, Producer, Region, SlotRef, ring_layout};
 use onecopy_transport::format::{RINGS_REQUEST_OFFSET, Role, TABLE_ALIGNMENT_BYTES};
+use onecopy_transport::inspect::inspect;
 use onecopy_transport::process::Pidfd;
 use onecopy_transport::segment::SegmentPath;
 use onecopy_transport::socket::{AttachSocket, Received};
@@ -88,8 +90,18 @@ pub struct RawGuest {
 impl RawGuest {
     /// Attaches as this test's process.
     pub fn attach(segment: &Path, role: Role) -> RawGuest {
+        RawGuest::say(segment, Hello::new(role, 0, 0))
+    }
+
+    /// Attaches as a writer that had this lease table before, or says so.
+    pub fn attach_again(segment: &Path, lease_serial: u32) -> RawGuest {
+        let path = SegmentPath::new(segment).unwrap();
+        let id = inspect(&path, CacheService::new(Default::default())).unwrap().segment_id;
+        RawGuest::say(segment, Hello::new(Role::Writer, lease_serial, id))
+    }
+
+    fn say(segment: &Path, hello: Hello) -> RawGuest {
         let (pidfd, doorbell) = hello_descriptors();
-        let hello = Hello::new(role, 0, 0);
         let bytes = zerocopy::IntoBytes::as_bytes(&hello);
         let (socket, welcome, received) =
             say_hello(segment, bytes, &[pidfd.as_fd(), doorbell.as_fd()]);
@@ -163,6 +175,13 @@ impl RawGuest {
     pub fn ask(&mut self, kind: u8, flags: u8, bytes: &[u8]) -> RawAnswer {
         self.send(kind, flags, 1, bytes);
         self.answer()
+    }
+
+    /// Asks to take slots of earlier attaches over.
+    pub fn hand_over(&mut self, last: u64, slots: &[SlotRef]) -> Option<RequestError> {
+        let words = [last].into_iter().chain(slots.iter().map(|slot| slot.to_u64()));
+        let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        self.ask(kind::HANDOVER, 0, &bytes).refusal()
     }
 
     /// Asks for one slot.

@@ -94,6 +94,8 @@ impl Script {
             "drop_cache" => Ok(self.cache.take().is_some().to_string()),
             "store" => self.store(number(1), number(2)),
             "store_many" => self.store_many(number(1)..number(1) + number(2)),
+            "store_while" => self.store_while(number(1)..number(1) + number(2)),
+            "verify" => self.verify(number(1)..number(1) + number(2)),
             "get" => self.get(number(1), false),
             "hold" => self.get(number(1), true),
             "check" => self.check(),
@@ -111,7 +113,7 @@ impl Script {
             "close_socket" => self.close_socket(),
             "grown_to" => Ok(self.grown_to.load(Ordering::Relaxed).to_string()),
             "limit_file_bytes" => limit_file_bytes(number(1)),
-            "host" => self.serve(number(1), number(2)),
+            "host" => self.serve(number(1), number(2), number(3)),
             "host_audit" => self.audit(),
             "pool_bytes" => self.host_figure("pool_bytes"),
             "growth_failed" => self.growth_failed(),
@@ -185,6 +187,33 @@ impl Script {
             first += u64::from(published.is_first());
         }
         Ok(first.to_string())
+    }
+
+    /// Stores blocks while there is a host; how many were acknowledged.
+    fn store_while(&mut self, numbers: std::ops::Range<u64>) -> Outcome {
+        let mut stored = 0;
+        for number in numbers {
+            let bytes = super::payload(number, length_of(number));
+            match self.cache()?.store(&key(number), &bytes) {
+                Ok(_) => stored += 1,
+                Err(_) if self.cache()?.guest().end().is_some() => break,
+                Err(error) => return Err(debug(error)),
+            }
+        }
+        Ok(stored.to_string())
+    }
+
+    /// Checks every byte of these blocks; how many are there.
+    fn verify(&mut self, numbers: std::ops::Range<u64>) -> Outcome {
+        let mut found = 0;
+        for number in numbers {
+            let Some(block) = self.cache()?.lookup(&key(number)).map_err(debug)? else { continue };
+            if block.len() != length_of(number) || !is_payload(number, &block) {
+                return Err(format!("block {number} has a wrong byte"));
+            }
+            found += 1;
+        }
+        Ok(found.to_string())
     }
 
     /// Looks a block up and checks it; keeps its lease if that is wanted. The call is timed.
@@ -293,9 +322,12 @@ impl Script {
         text(rustix::net::shutdown(&socket, Shutdown::Both))
     }
 
-    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB`.
-    fn serve(&mut self, pool_mib: u64, pool_max_mib: u64) -> Outcome {
+    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB [GUESTS_MAX]`.
+    fn serve(&mut self, pool_mib: u64, pool_max_mib: u64, guests_max: u64) -> Outcome {
         let mut options = super::small_host(&self.segment);
+        if guests_max > 0 {
+            options.guests_max = guests_max as u32;
+        }
         options.pool_bytes = pool_mib << 20;
         options.pool_bytes_max = pool_max_mib << 20;
         options.grant_bytes_max = Some(options.pool_bytes_max);

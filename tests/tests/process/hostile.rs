@@ -41,7 +41,7 @@ fn nonsense_is_refused() {
     let mut other = RawGuest::attach(segment.path(), Role::Writer);
     let slot = other.reserve(5000);
 
-    for unknown in [7, 15, kind::GRANTS, kind::LEAVING, 31] {
+    for unknown in [8, 15, kind::GRANTS, kind::LEAVING, 31] {
         let refusal = guest.ask(unknown, 0, &[0; 8]).refusal();
         assert_eq!(refusal, Some(RequestError::UnknownKind { kind: unknown.into() }));
     }

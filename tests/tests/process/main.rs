@@ -15,6 +15,7 @@ mod links;
 mod memory;
 mod refusals;
 mod reserve;
+mod restart;
 mod suspect;
 mod takeover;
 

@@ -2,8 +2,9 @@
 
 use super::areas::{AreaError, Areas, Descriptors, Rings, open_leases};
 use super::desk::Desk;
-use super::error::Forked;
+use super::error::{Forked, LinkEnd};
 use super::growth::Growth;
+use super::kept::KeptSlots;
 use super::lease::Leases;
 use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
@@ -11,6 +12,7 @@ use super::parker::Parked;
 use super::pending::PendingTable;
 use super::pulse::Pulse;
 use super::slots::SlotDirectory;
+use super::succession::Succession;
 use super::watcher::{Watch, Watcher};
 use super::{Guest, GuestOptions, Inner};
 use crate::Serial;
@@ -25,8 +27,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::mem::size_of;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes};
@@ -112,18 +114,25 @@ pub enum AttachError {
         /// Serial of the table that this process has for the segment, if it asked for that.
         asked: Option<Serial>,
     },
+    /// Another thread was attaching anew and had not done it at the deadline.
+    #[error("another thread was attaching anew until the deadline")]
+    Underway,
+    /// The link ended before the new attach had taken over what this process uses.
+    #[error("the new attach ended before it was complete: {0}")]
+    Ended(LinkEnd),
     /// The handle was used in a forked child.
     #[error(transparent)]
     Forked(#[from] Forked),
 }
 
 /// What an attach takes over from an earlier one.
-struct Earlier<'a> {
-    areas: &'a Areas,
-    leases: &'a Arc<Leases>,
-    lease_serial: Serial,
-    growth: &'a Growth,
-    segment_id: u128,
+pub(super) struct Earlier<'a> {
+    pub(super) areas: &'a Areas,
+    pub(super) leases: &'a Arc<Leases>,
+    pub(super) kept: &'a Arc<KeptSlots>,
+    pub(super) lease_serial: Serial,
+    pub(super) growth: &'a Growth,
+    pub(super) segment_id: u128,
 }
 
 /// What a hello brought.
@@ -155,36 +164,14 @@ impl Guest {
         attach_over(AttachSocket::from_fd(socket)?, options, deadline, None)
     }
 
-    /// Attaches anew to the host that serves the segment now. The new guest has a serial and rings
-    /// of its own; mappings and lease table stay when the segment is the same, so guards of this
-    /// handle stay valid. Its reservations do not: they are void (their memory stays mapped, their
-    /// drop does nothing). When another clone has done it already, that guest comes back. It is for a
-    /// link that is over (see [`Guest::end`]); one that is not goes on beside the new attach.
-    ///
-    /// # Errors
-    /// As for [`Guest::attach`].
-    // r[impl guest.reattach]
-    pub fn reattach(&self, deadline: Instant) -> Result<Guest, AttachError> {
-        self.check_process()?;
-        let inner = &self.inner;
-        let mut successor = inner.successor.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(guest) = &*successor {
-            return match guest.end() {
-                Some(_) => guest.reattach(deadline),
-                None => Ok(guest.clone()),
-            };
-        }
-        let earlier = Earlier {
-            areas: &inner.areas,
-            leases: &inner.leases,
-            lease_serial: inner.lease_serial,
-            growth: &inner.growth,
-            segment_id: inner.segment_id,
-        };
-        let socket = connect(&inner.options, deadline)?;
-        let guest = attach_over(socket, inner.options.clone(), deadline, Some(earlier))?;
-        *successor = Some(guest.clone());
-        Ok(guest)
+    /// Attaches in the place of an earlier attach.
+    pub(super) fn attach_after(
+        options: &GuestOptions,
+        deadline: Instant,
+        earlier: Earlier<'_>,
+    ) -> Result<Guest, AttachError> {
+        let socket = connect(options, deadline)?;
+        attach_over(socket, options.clone(), deadline, Some(earlier))
     }
 }
 
@@ -211,7 +198,7 @@ fn attach_over(
     let (areas, control, segment_id) = Areas::open(&descriptors, &welcome, earlier_areas)?;
     let same = earlier.filter(|earlier| earlier.segment_id == segment_id);
     check_row(&control, &welcome)?;
-    let leases = take_leases(&descriptors, &control, &welcome, same.as_ref())?;
+    let (leases, kept) = take_leases(&descriptors, &control, &welcome, same.as_ref())?;
     let growth = Arc::new(Growth::new(control.clone()));
     if let Some(earlier) = &same {
         growth.take_over(earlier.growth);
@@ -237,13 +224,13 @@ fn attach_over(
             areas,
             pool,
             leases,
+            kept,
             lease_serial: welcome.lease_serial.get(),
             growth,
             link,
             slots_seen: AtomicU64::new(0),
-            slots_held: AtomicU32::new(0),
             closing: AtomicBool::new(false),
-            successor: Mutex::new(None),
+            succession: Succession::default(),
             watcher: Mutex::new(watcher),
         }),
     })
@@ -295,10 +282,10 @@ fn take_leases(
     control: &ControlReader,
     welcome: &Welcome,
     earlier: Option<&Earlier<'_>>,
-) -> Result<Arc<Leases>, AttachError> {
+) -> Result<(Arc<Leases>, Arc<KeptSlots>), AttachError> {
     let (found, serial) = (welcome.lease_serial.get(), welcome.serial.get());
     if let Some(earlier) = earlier.filter(|earlier| earlier.lease_serial == found) {
-        return Ok(Arc::clone(earlier.leases));
+        return Ok((Arc::clone(earlier.leases), Arc::clone(earlier.kept)));
     }
     // Any other table may be in use by another handle of this process: two that write one table
     // overwrite each other's leases.
@@ -306,8 +293,9 @@ fn take_leases(
         let asked = earlier.map(|earlier| earlier.lease_serial);
         return Err(AttachError::ForeignLeases { found, serial, asked });
     }
-    let table = open_leases(descriptors, control.geometry().leases_max)?;
-    Ok(Arc::new(Leases::new(table)))
+    let geometry = control.geometry();
+    let table = open_leases(descriptors, geometry.leases_max)?;
+    Ok((Arc::new(Leases::new(table)), Arc::new(KeptSlots::new(geometry.slots_max))))
 }
 
 /// What a link is fitted out with.

@@ -123,6 +123,12 @@ pub enum LinkError {
         /// Its size, in bytes.
         slot_bytes: u64,
     },
+    /// The host did not let this attach take over what the process still uses.
+    #[error("the host refused to hand over a slot that is still in use: {0}")]
+    HandoverRefused(RequestError),
+    /// The host did not answer in time when this attach was to take over what the process still uses.
+    #[error("the host did not hand over in time what is still in use")]
+    HandoverLate,
     /// An answer that is longer than the slot it stands in.
     #[error("an answer of {length_bytes} bytes in slot {slot} of {slot_bytes} bytes")]
     AnswerBeyondSlot {

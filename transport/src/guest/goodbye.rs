@@ -60,7 +60,7 @@ impl Inner {
         // edge: guest.closing: either a thread that leases sees `closing`, or its lease is seen here.
         fence(Ordering::SeqCst);
         let leases = self.leases.table.in_use();
-        let slots = self.slots_held.load(Ordering::Relaxed);
+        let slots = self.kept.count();
         let requests = state.desk.pending.in_flight();
         drop(state);
         if leases == 0 && slots == 0 && requests == 0 {

@@ -7,48 +7,51 @@ use super::{Forked, Guest};
 use crate::format::Role;
 use onecopy_shm::SlotRef;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A granted slot out of its magazine. Dropping it puts it back.
 #[derive(Debug)]
 pub(super) struct HeldSlot {
     pub(super) inner: Arc<Inner>,
     pub(super) granted: GrantedSlot,
+    /// Serial of the attach that a request last named the slot to.
+    named_to: AtomicU32,
 }
 
 impl HeldSlot {
-    /// Takes charge of a slot that came out of a magazine or with an answer.
+    /// Takes charge of a slot that came out of a magazine or with an answer. To be called with the
+    /// link's mutex, under which it came: then an attach that takes this one's place knows of it.
     pub(super) fn new(inner: &Arc<Inner>, granted: GrantedSlot) -> HeldSlot {
-        inner.slots_held.fetch_add(1, Ordering::Relaxed);
-        HeldSlot { inner: Arc::clone(inner), granted }
+        inner.kept.add(granted.slot);
+        let named_to = AtomicU32::new(inner.serial);
+        HeldSlot { inner: Arc::clone(inner), granted, named_to }
+    }
+
+    /// Whether the attach that a request named the slot to was given up for a later one.
+    fn is_named_to_earlier(&self) -> bool {
+        self.inner.link.is_superseded() && {
+            let latest = Guest { inner: Arc::clone(&self.inner) }.latest();
+            latest.serial() != self.named_to.load(Ordering::Relaxed)
+        }
     }
 
     /// Lets go of the slot without putting it back: it is the host's now, or travels there.
     pub(super) fn release(mut self) -> GrantedSlot {
         let granted = self.granted;
-        self.let_go();
-        granted
-    }
-
-    /// From here on dropping does nothing.
-    fn let_go(&mut self) {
-        self.inner.slots_held.fetch_sub(1, Ordering::Relaxed);
+        self.inner.kept.remove(granted.slot);
         self.granted.slot_bytes = 0;
+        granted
     }
 }
 
 impl Drop for HeldSlot {
-    // r[impl guest.reservation.drop]
     fn drop(&mut self) {
         // No class has slots of 0 bytes.
         let was_let_go = self.granted.slot_bytes == 0;
         if was_let_go || !self.inner.fork.is_this_process() {
             return;
         }
-        let granted = self.granted;
-        self.let_go();
-        let mut state = self.inner.link.lock();
-        self.inner.link.return_slot(&mut state, granted);
+        self.inner.put_back(self.granted);
     }
 }
 
@@ -80,14 +83,19 @@ impl Reservation {
     /// The slot, for a request of `guest` that names it in its payload.
     ///
     /// # Errors
-    /// [`StaleReservation`]: another attach reserved it, perhaps under an earlier host.
+    /// [`StaleReservation`]: another attach reserved it, and `guest` has not taken it over.
     // r[impl guest.reservation.stale]
     pub fn slot_for(&self, guest: &Guest) -> Result<SlotRef, StaleReservation> {
-        self.check_attach(&guest.inner).map(|()| self.slot())
+        self.check_attach(&guest.inner)?;
+        self.held.named_to.store(guest.inner.serial, Ordering::Relaxed);
+        Ok(self.slot())
     }
 
     pub(super) fn check_attach(&self, inner: &Arc<Inner>) -> Result<(), StaleReservation> {
-        if Arc::ptr_eq(&self.held.inner, inner) {
+        let reserved_in = &self.held.inner;
+        let was_handed_over =
+            || Arc::ptr_eq(&reserved_in.kept, &inner.kept) && inner.kept.holds(self.slot());
+        if Arc::ptr_eq(reserved_in, inner) || was_handed_over() {
             return Ok(());
         }
         let reserved_by = self.held.inner.serial;
@@ -98,7 +106,13 @@ impl Reservation {
     /// its frame is committed the slot is the host's, whatever the answer. (Whether it was sent:
     /// [`super::CallError::request_sent`].)
     pub fn into_slot(self) -> SlotRef {
-        self.held.release().slot
+        let slot = self.slot();
+        if !self.held.is_named_to_earlier() {
+            self.held.release();
+        }
+        // Else that attach is over and the host has not done it: what was handed over since is this
+        // process's, and goes into stock with this reservation.
+        slot
     }
 
     pub(super) fn of(held: HeldSlot) -> Result<Reservation, HeldSlot> {

@@ -53,6 +53,8 @@ pub(super) struct Link {
     contenders: AtomicU32,
     /// The socket was seen closed, by whomever.
     closed: Arc<AtomicBool>,
+    /// Another attach takes this one's place: nothing more is taken in. Changed with the mutex.
+    superseded: AtomicBool,
     pub(super) socket: Arc<AttachSocket>,
     /// What rings at the host: an eventfd of this guest.
     doorbell: OwnedFd,
@@ -153,6 +155,7 @@ impl Link {
             state: Mutex::new(state),
             contenders: AtomicU32::new(0),
             closed,
+            superseded: AtomicBool::new(false),
             socket,
             doorbell,
             control,
@@ -269,11 +272,28 @@ impl Link {
         }
     }
 
+    /// Whether another attach takes this one's place.
+    #[inline]
+    pub(super) fn is_superseded(&self) -> bool {
+        // Relaxed: it changes with the mutex; without it, it is a hint to look for the later one.
+        self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Ends a link that is over for good: what was committed is taken in a last time, then neither
+    /// its stock nor anything that comes is handed out any more.
+    pub(super) fn supersede(&self, state: &mut LinkState) {
+        self.drain(state);
+        self.superseded.store(true, Ordering::Relaxed);
+        state.desk.magazines.clear();
+        state.desk.pending.lose_slots();
+    }
+
     /// Takes in every frame that is there; returns how many. What no host sends ends the link.
     pub(super) fn drain(&self, state: &mut LinkState) -> u32 {
         let mut count = 0;
         // What a host that is gone has committed is still an answer.
-        if matches!(state.end, Some(LinkEnd::Broken(_) | LinkEnd::Detached)) {
+        let is_done = matches!(state.end, Some(LinkEnd::Broken(_) | LinkEnd::Detached));
+        if is_done || self.is_superseded() {
             return count;
         }
         let broken = loop {

@@ -91,6 +91,12 @@ impl Magazines {
         self.stocks.iter().all(|stock| stock.slots.is_empty())
     }
 
+    /// Forgets everything: it is in no stock any more.
+    pub(super) fn clear(&mut self) {
+        self.surplus = None;
+        self.stocks.iter_mut().for_each(|stock| stock.slots.clear());
+    }
+
     /// Moves slots of any class into `target`; returns how many.
     pub(super) fn take_any(&mut self, target: &mut [u64]) -> usize {
         self.surplus = None;

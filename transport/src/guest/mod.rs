@@ -20,6 +20,7 @@ mod flight;
 mod goodbye;
 mod growth;
 mod held;
+mod kept;
 mod lease;
 mod link;
 mod magazine;
@@ -27,10 +28,12 @@ mod options;
 mod parker;
 mod pending;
 mod pulse;
+mod reattach;
 mod reply;
 mod request;
 mod reserve;
 mod slots;
+mod succession;
 mod wait;
 mod watcher;
 
@@ -55,11 +58,13 @@ use crate::format::Role;
 use crate::layout::Geometry;
 use areas::{Areas, PoolViews};
 use growth::Growth;
+use kept::KeptSlots;
 use lease::Leases;
 use link::Link;
 use onecopy_shm::{Access, ForkGuard, Region};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use succession::Succession;
 use watcher::Watcher;
 
 /// One attach to a host: a peer of its own. Cheap to clone; clones are the same peer, and threads
@@ -87,18 +92,15 @@ struct Inner {
     areas: Areas,
     pool: PoolViews,
     leases: Arc<Leases>,
+    kept: Arc<KeptSlots>,
     lease_serial: Serial,
     growth: Arc<Growth>,
     link: Link,
     /// Slots of the slot table known to be real.
     slots_seen: AtomicU64,
-    /// Slots that reservations and replies hold.
-    slots_held: AtomicU32,
     /// A goodbye is under way: no new leases.
     closing: AtomicBool,
-    /// The attach that took this one's place; it lives as long as anything of this one, because
-    /// guards of this one are leases of that one now.
-    successor: Mutex<Option<Guest>>,
+    succession: Succession,
     watcher: Mutex<Option<Watcher>>,
 }
 

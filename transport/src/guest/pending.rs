@@ -205,6 +205,18 @@ impl PendingTable {
         None
     }
 
+    /// Loses the answers that stand in a slot and that nobody has taken: their slots are the host's
+    /// again.
+    pub(super) fn lose_slots(&mut self) {
+        let in_slot = |entry: &Entry| matches!(entry.phase, Phase::Answered(Answer::Slot { .. }));
+        let lost: Vec<u32> = (0..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| in_slot(entry))
+            .map(|(at, _)| at)
+            .collect();
+        lost.into_iter().for_each(|index| self.close_index(index));
+    }
+
     /// Frees the entry at `index`, which is in use.
     pub(super) fn close_index(&mut self, index: u32) {
         let _ = self.close(index);

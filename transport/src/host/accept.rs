@@ -2,6 +2,7 @@
 //! up; nothing here waits.
 
 use super::Host;
+use super::core::LeasesOf;
 use super::events::HostEvent;
 use super::files::AttachFiles;
 use super::link::Rings;
@@ -158,7 +159,7 @@ impl<S: Service> Host<S> {
         let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
             .map_err(out_of)?;
         self.core.control.set_peer(row.into(), &fields);
-        self.core.leases.push((serial, files.scan.clone()));
+        self.core.leases.push(LeasesOf { who, scan: files.scan.clone(), is_earlier: false });
         let Accepted { pidfd, doorbell, .. } = accepted;
         match self.hand_out(socket, &who, &pidfd, &doorbell, &files) {
             Ok(rings) => Ok(Entry { who, pidfd, doorbell, rings }),
@@ -167,7 +168,7 @@ impl<S: Service> Host<S> {
                 self.poller.forget(&pidfd);
                 self.poller.forget(socket);
                 self.poller.forget(&doorbell);
-                self.core.leases.retain(|(known, _)| *known != serial);
+                self.core.leases.retain(|leases| leases.who.serial != serial);
                 self.core.control.clear_peer(row.into());
                 self.remove_files(&who);
                 Err(out_of(error))
@@ -257,9 +258,12 @@ impl<S: Service> Host<S> {
     fn lease_serial(&self, accepted: &Accepted, serial: Serial) -> Serial {
         let segment_id = self.core.control.segment_id();
         let is_its_own = |named: &Serial| {
-            self.peers
-                .iter()
-                .any(|peer| peer.who.lease_serial == *named && peer.who.pid == accepted.pid)
+            // Both processes live and have the same number, so they are one.
+            self.peers.iter().any(|peer| {
+                peer.who.lease_serial == *named
+                    && peer.who.pid == accepted.pid
+                    && peer.pidfd.is_dead().is_ok_and(|dead| !dead)
+            })
         };
         accepted.hello.lease_serial_in(segment_id).filter(is_its_own).unwrap_or(serial)
     }
@@ -314,6 +318,7 @@ impl<S: Service> Host<S> {
             heartbeat_seen: 0,
             heartbeat_tick: self.tick,
             ended: None,
+            settles: false,
         });
     }
 }

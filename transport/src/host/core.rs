@@ -5,7 +5,6 @@ use super::options::HostOptions;
 use super::peer::{Stock, Who};
 use super::refill::Parked;
 use super::stats::Counters;
-use crate::Serial;
 use crate::control::ControlWriter;
 use crate::format::Role;
 use crate::layout::Geometry;
@@ -25,7 +24,7 @@ pub(super) struct Core<S> {
     pub pool: VarSlotPool,
     pub service: S,
     /// The lease table of every process that is not proven dead, by attach.
-    pub leases: Vec<(Serial, LeaseScan)>,
+    pub leases: Vec<LeasesOf>,
     pub growth: Growth,
     /// Refills that wait for the pool to grow.
     pub parked: Vec<Parked>,
@@ -36,12 +35,22 @@ pub(super) struct Core<S> {
     pub counters: Counters,
 }
 
+/// The lease table of one attach.
+pub(super) struct LeasesOf {
+    pub who: Who,
+    pub scan: LeaseScan,
+    /// It attached to an earlier host, and its process is not proven dead.
+    pub is_earlier: bool,
+}
+
 /// What carrying out a request led to.
 pub(super) enum Carried {
     /// The first `length` bytes of the reply buffer are the answer.
     Answer { length: u32, flags: u8 },
     /// The same, and the guest is gone.
     Goodbye { length: u32 },
+    /// An answer of no bytes, and the guest's earlier attaches are over.
+    Settled,
     /// No answer is owed, or not yet.
     Silent,
 }
@@ -83,6 +92,7 @@ impl<S: Service> Core<S> {
         let result = match header.kind {
             kind::REFILL => self.refill(who, stock, header, bytes, reply),
             kind::GIVE_BACK => self.give_back(who, stock, bytes),
+            kind::HANDOVER => self.hand_over(who, bytes),
             kind::GOODBYE => goodbye(who, header, bytes, reply),
             kind::PING => Ok(echo(bytes, reply)),
             kind::STATS => Ok(text(&self.stats_json(), reply)),
@@ -136,8 +146,8 @@ impl<S: Service> Core<S> {
     pub fn reclaim(&mut self) -> u32 {
         let leases = &self.leases;
         let freed = self.pool.reclaim(&mut |note| {
-            for (_, scan) in leases {
-                scan.for_each(&mut *note);
+            for leases in leases {
+                leases.scan.for_each(&mut *note);
             }
         });
         self.limbo_left = self.pool.limbo_len();

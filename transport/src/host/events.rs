@@ -37,7 +37,8 @@ pub enum HostEvent {
         serial: Serial,
         /// Its process, in the host's PID namespace.
         pid: u32,
-        /// Whether it said goodbye; otherwise it was proven dead.
+        /// Whether it said goodbye, or its guest has attached anew and needs nothing of it any more;
+        /// otherwise it was proven dead.
         goodbye: bool,
         /// Slots taken back.
         slots: u64,

@@ -14,6 +14,17 @@ use crate::wire::kind;
 use onecopy_shm::FRAME_HEADER_BYTES;
 use std::time::Instant;
 
+/// How it is known that an attach is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Its process is proven dead.
+    Dead,
+    /// It said goodbye.
+    Goodbye,
+    /// Its guest attached anew and has taken over what it still uses.
+    HandedOver,
+}
+
 /// Scratch for the answers that nobody waits for any more.
 const UNREAD_REPLY_BYTES: usize = 64 << 10;
 
@@ -23,7 +34,7 @@ impl<S: Service> Host<S> {
         let mut index = 0;
         while index < self.peers.len() {
             match self.peers[index].ended.take() {
-                Some(Ended::Goodbye) => self.recover(index, true),
+                Some(Ended::Goodbye) => self.recover(index, Gone::Goodbye),
                 // Looked at once more: who was dead already has made room for another.
                 Some(Ended::CutOff(reason)) => self.cut_off(index, reason),
                 None => index += 1,
@@ -45,7 +56,7 @@ impl<S: Service> Host<S> {
         self.core.counters.cut_off += 1;
         self.core.tell(HostEvent::CutOff { serial: peer.who.serial, reason });
         if peer.pidfd.is_dead().unwrap_or(false) {
-            self.recover(index, false);
+            self.recover(index, Gone::Dead);
         }
     }
 
@@ -54,7 +65,7 @@ impl<S: Service> Host<S> {
         if let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial)
             && self.peers[index].pidfd.is_dead().unwrap_or(false)
         {
-            self.recover(index, false);
+            self.recover(index, Gone::Dead);
         }
     }
 
@@ -65,7 +76,7 @@ impl<S: Service> Host<S> {
             return;
         };
         if self.peers[index].pidfd.is_dead().unwrap_or(false) {
-            self.recover(index, false);
+            self.recover(index, Gone::Dead);
             return;
         }
         let Host { peers, core, poller, .. } = self;
@@ -79,7 +90,7 @@ impl<S: Service> Host<S> {
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
     // r[impl peer.recover]
-    fn recover(&mut self, index: usize, goodbye: bool) {
+    pub(super) fn recover(&mut self, index: usize, gone: Gone) {
         let started = Instant::now();
         let mut peer = self.peers.swap_remove(index);
         let who = peer.who;
@@ -93,30 +104,24 @@ impl<S: Service> Host<S> {
         let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
         self.core.service.peer_gone(who.serial, &mut context);
         self.core.control.set_attached(who.row.into(), 0);
-        self.core.leases.retain(|(serial, _)| *serial != who.serial);
+        self.core.leases.retain(|leases| leases.who.serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.reclaim();
         // The row goes first: files without a row are swept at the next start, a row without its
         // lease table would be in the way of it.
         self.core.control.clear_peer(who.row.into());
         self.remove_files(&who);
-        match goodbye {
-            true => self.core.counters.departed += 1,
-            false => self.core.counters.recovered += 1,
+        match gone {
+            Gone::Goodbye => self.core.counters.departed += 1,
+            Gone::Dead => self.core.counters.recovered += 1,
+            Gone::HandedOver => self.core.counters.handed_over += 1,
         }
         let took = started.elapsed();
-        tracing::info!(
-            serial = who.serial,
-            pid = who.pid,
-            goodbye,
-            slots,
-            ?took,
-            "guest recovered"
-        );
+        tracing::info!(serial = who.serial, pid = who.pid, ?gone, slots, ?took, "guest recovered");
         self.core.tell(HostEvent::Recovered {
             serial: who.serial,
             pid: who.pid,
-            goodbye,
+            goodbye: gone != Gone::Dead,
             slots,
             took,
             at: Instant::now(),

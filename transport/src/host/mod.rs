@@ -10,6 +10,7 @@ mod events;
 mod files;
 mod growth;
 mod handle;
+mod handover;
 mod inherit;
 mod link;
 mod liveness;

@@ -19,6 +19,16 @@ pub(super) struct Who {
     pub lease_serial: Serial,
 }
 
+impl Who {
+    /// Whether this is an attach that a guest gave up for `later`: the same process goes on with the
+    /// same lease table.
+    pub fn is_earlier_of(&self, later: &Who) -> bool {
+        self.serial < later.serial
+            && self.lease_serial == later.lease_serial
+            && self.pid == later.pid
+    }
+}
+
 /// What wakes a guest; only that it comes matters.
 const WAKE_BYTE: u8 = 1;
 
@@ -37,6 +47,9 @@ pub(super) struct Peer {
     pub heartbeat_tick: u64,
     /// Set when the link has to end; the host's loop then acts on it.
     pub ended: Option<Ended>,
+    /// Set when it has said what it still uses of its earlier attaches; the host's loop then ends
+    /// those.
+    pub settles: bool,
 }
 
 /// Why a link ends.

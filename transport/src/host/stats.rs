@@ -25,6 +25,8 @@ pub struct Counters {
     pub departed: u64,
     /// Dead guests whose holdings were taken back.
     pub recovered: u64,
+    /// Attaches that ended because their guest attached anew and took over what it still uses.
+    pub handed_over: u64,
     /// Steps of growth.
     pub grown: u64,
     /// Steps of growth that failed.
@@ -38,6 +40,10 @@ impl<S: Service> Core<S> {
         let counts = self.pool.counts();
         let mut stats = vec![
             ("guests", self.leases.len() as u64),
+            (
+                "guests_earlier",
+                self.leases.iter().filter(|leases| leases.is_earlier).count() as u64,
+            ),
             ("requests", counters.requests),
             ("requests_refused", counters.refused),
             ("attached", counters.attached),
@@ -46,6 +52,7 @@ impl<S: Service> Core<S> {
             ("cut_off", counters.cut_off),
             ("departed", counters.departed),
             ("recovered", counters.recovered),
+            ("handed_over", counters.handed_over),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("clock_s", self.clock_s),
@@ -81,7 +88,7 @@ impl<S: Service> Core<S> {
     /// Every grant, quarantined slot and lease table has an owner that is not proven dead.
     fn audit_owners(&self, report: &mut AuditReport) {
         for serial in self.pool.owners() {
-            if !self.leases.iter().any(|(known, _)| *known == serial) {
+            if !self.leases.iter().any(|leases| leases.who.serial == serial) {
                 report
                     .find("host.owner", format_args!("serial {serial} holds slots and is no peer"));
             }

@@ -2,7 +2,9 @@
 //! still write or read is quarantined until they are proven dead.
 
 use super::Host;
+use super::core::LeasesOf;
 use super::files::scan_of;
+use super::liveness::Gone;
 use super::peer::{Peer, Who};
 use super::poller::Ready;
 use super::start::StartError;
@@ -53,6 +55,7 @@ impl<S: Service> Host<S> {
             self.take_over_peer(peer);
         }
         self.free_ownerless();
+        self.join_attaches();
         self.offer_published(&slots);
         self.core.reclaim();
         if let Err(error) = self.remove_ownerless_files() {
@@ -87,13 +90,14 @@ impl<S: Service> Host<S> {
             self.core.control.clear_peer(row.into());
             return;
         };
-        self.core.leases.push((serial, scan));
+        let PeerFields { role, pid, lease_serial, .. } = fields;
+        let who = Who { serial, row, role, pid, lease_serial };
+        self.core.leases.push(LeasesOf { who, scan, is_earlier: true });
         self.core.pool.quarantine(serial);
         self.core.control.set_peer_state(row.into(), PeerState::Suspect);
         tracing::info!(serial, pid = fields.pid, "a guest of an earlier host still lives");
-        let PeerFields { role, pid, lease_serial, .. } = fields;
         self.peers.push(Peer {
-            who: Who { serial, row, role, pid, lease_serial },
+            who,
             pidfd,
             link: None,
             state: PeerState::Suspect,
@@ -101,7 +105,25 @@ impl<S: Service> Host<S> {
             heartbeat_seen: 0,
             heartbeat_tick: 0,
             ended: None,
+            settles: false,
         });
+    }
+
+    /// A guest that was interrupted while it attached anew has several rows. One is enough for what it
+    /// may still use, so that guests of few rows can be interrupted as often as it happens.
+    // r[impl host.take_over.one-row]
+    fn join_attaches(&mut self) {
+        let attaches: Vec<Who> = self.peers.iter().map(|peer| peer.who).collect();
+        for who in &attaches {
+            let latest = attaches.iter().filter(|other| who.is_earlier_of(other));
+            if let Some(latest) = latest.max_by_key(|other| other.serial)
+                && let Some(index) =
+                    self.peers.iter().position(|peer| peer.who.serial == who.serial)
+            {
+                self.core.pool.quarantine_as(who.serial, latest.serial);
+                self.recover(index, Gone::HandedOver);
+            }
+        }
     }
 
     /// Slots granted to serials without a row: their guests were never let in, or are recovered.

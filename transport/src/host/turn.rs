@@ -26,12 +26,17 @@ impl<S: Service> Host<S> {
         let Host { peers, core, .. } = self;
         let mut busy = false;
         let mut ended = false;
+        let mut settles = false;
         for peer in peers.iter_mut() {
             busy |= core.serve(peer);
             ended |= peer.ended.is_some();
+            settles |= peer.settles;
         }
         if core.pool.limbo_len() >= core.limbo_left + refill::LIMBO_BATCH {
             core.reclaim();
+        }
+        if settles {
+            self.settle_earlier();
         }
         if ended {
             self.sweep_ended();
@@ -51,6 +56,11 @@ impl<S: Service> Core<S> {
         let mut served = 0;
         while served < REQUESTS_PER_TURN {
             match self.serve_one(peer) {
+                // What it asks next comes after the end of its earlier attaches.
+                Step::Served if peer.settles => {
+                    served += 1;
+                    break;
+                }
                 Step::Served => served += 1,
                 Step::Nothing => break,
                 Step::Ended(ended) => {
@@ -70,7 +80,7 @@ impl<S: Service> Core<S> {
 
     // r[impl link.reply_room]
     fn serve_one(&mut self, peer: &mut Peer) -> Step {
-        let Peer { who, link: Some(link), stock, ended: None, .. } = peer else {
+        let Peer { who, link: Some(link), stock, settles, ended: None, .. } = peer else {
             return Step::Nothing;
         };
         let header = match link.next_request() {
@@ -92,12 +102,14 @@ impl<S: Service> Core<S> {
         let (length, flags) = match carried {
             Carried::Answer { length, flags } => (length, flags),
             Carried::Goodbye { length } => (length, 0),
+            Carried::Settled => (0, 0),
             Carried::Silent => return Step::Served,
         };
         if let Err(error) = grant.commit(length, header.kind, flags, header.request_id) {
             return Step::Ended(Ended::CutOff(error.to_string()));
         }
         *unannounced = true;
+        *settles |= matches!(carried, Carried::Settled);
         match carried {
             Carried::Goodbye { .. } => Step::Ended(Ended::Goodbye),
             _ => Step::Served,

@@ -155,7 +155,7 @@ impl VarSlotPool {
     /// # Errors
     /// [`SlotError`]: no such slot, another generation, not granted, not to this owner.
     pub fn give_back(&mut self, owner: Serial, slot: SlotRef) -> Result<(), SlotError> {
-        let word = self.check_owned(owner, slot)?;
+        let word = self.check_owned(owner, slot, SlotState::Granted)?;
         self.unhold(Hold::Granted, slot.slot);
         self.change(slot.slot, legal(word.give_back(), word));
         self.put_free(slot.slot);
@@ -175,7 +175,7 @@ impl VarSlotPool {
         note: &[u64; NOTE_WORDS],
         cold: &[u64; COLD_WORDS],
     ) -> Result<(), SlotError> {
-        let word = self.check_owned(owner, slot)?;
+        let word = self.check_owned(owner, slot, SlotState::Granted)?;
         let (_, slot_bytes) = self.class_of(slot.slot);
         if length_bytes > slot_bytes {
             return Err(SlotError::TooLong { slot: slot.slot, length_bytes, slot_bytes });
@@ -210,6 +210,42 @@ impl VarSlotPool {
             self.change(slot, legal(word.quarantine(), word));
         }
         moved
+    }
+
+    /// Makes a slot that is granted to an owner, or quarantined as its, a grant of `heir`: the same
+    /// process, which attached anew and still fills it.
+    ///
+    /// # Errors
+    /// [`SlotError`]: as for [`VarSlotPool::give_back`].
+    // r[impl pool.adopt]
+    pub fn adopt(&mut self, owner: Serial, heir: Serial, slot: SlotRef) -> Result<(), SlotError> {
+        // What is quarantined of nobody is written off.
+        let is_quarantined = owner != NOBODY
+            && self.slot(slot).is_some_and(|view| view.state == SlotState::Quarantined);
+        let (state, hold) = match is_quarantined {
+            true => (SlotState::Quarantined, Hold::Quarantined),
+            false => (SlotState::Granted, Hold::Granted),
+        };
+        let word = self.check_owned(owner, slot, state)?;
+        self.unhold(hold, slot.slot);
+        self.hold(heir, Hold::Granted, slot.slot);
+        self.change(slot.slot, legal(word.adopt(heir), word));
+        Ok(())
+    }
+
+    /// Makes all that is quarantined as an owner's quarantined as `heir`'s: another attach of the same
+    /// process.
+    pub fn quarantine_as(&mut self, owner: Serial, heir: Serial) {
+        if owner == NOBODY {
+            return;
+        }
+        while let Some(slot) = self.first_held(owner, Hold::Quarantined) {
+            let word = self.slots[slot].word;
+            let moved = word.adopt(heir).and_then(SlotWord::quarantine);
+            self.unhold(Hold::Quarantined, slot);
+            self.hold(heir, Hold::Quarantined, slot);
+            self.change(slot, legal(moved, word));
+        }
     }
 
     /// Frees what of an owner is quarantined: it is proven gone. Forgets the owner if nothing is
@@ -262,8 +298,13 @@ impl VarSlotPool {
     }
 
     #[inline]
-    fn check_owned(&self, owner: Serial, slot: SlotRef) -> Result<SlotWord, SlotError> {
-        let word = self.check(slot, SlotState::Granted)?;
+    fn check_owned(
+        &self,
+        owner: Serial,
+        slot: SlotRef,
+        expected: SlotState,
+    ) -> Result<SlotWord, SlotError> {
+        let word = self.check(slot, expected)?;
         if word.owner() == owner {
             Ok(word)
         } else {

@@ -254,7 +254,7 @@ fn the_watcher_ends_with_the_guest() {
 // r[verify guest.reattach.mappings]
 // r[verify guest.reattach.leases]
 #[test]
-fn a_second_attach_keeps_mappings_and_leases_and_voids_reservations() {
+fn a_second_attach_keeps_mappings_leases_and_reservations() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("segment");
     std::fs::create_dir(&path).unwrap();
@@ -273,6 +273,11 @@ fn a_second_attach_keeps_mappings_and_leases_and_voids_reservations() {
 
     let script = Script { serial: 4, lease_serial: Some(SERIAL), ..Script::default() };
     let second_host = attach_by_path(&path, &areas, script);
+    let second_host = thread::spawn(move || {
+        let mut host = second_host.join().unwrap();
+        assert_eq!(host.hand_over(), [slots[1]], "what is reserved, and no more");
+        host
+    });
     let second = guest.reattach(soon()).unwrap();
     let mut second_host = second_host.join().unwrap();
     assert_eq!(second_host.hello.lease_serial.get(), SERIAL, "the table it goes on with");
@@ -289,9 +294,12 @@ fn a_second_attach_keeps_mappings_and_leases_and_voids_reservations() {
     });
     assert_eq!(leased, 2, "old and new guard stand in the first table");
     reservation.fill(1);
-    let error = second.call_slot(ECHO, reservation, 1, soon()).unwrap_err();
-    assert!(matches!(error, CallError::Stale(stale) if stale.reserved_by == SERIAL));
+    assert_eq!(reservation.slot_for(&second), Ok(slots[1]));
+    let in_use = DetachError::InUse { leases: 2, slots: 1, requests: 0 };
+    assert_eq!(second.detach(soon()), Err(in_use));
+    drop(reservation);
     assert!(second_host.is_idle());
+    assert_eq!(second.try_reserve(64).unwrap().slot(), slots[1], "it is in stock again");
     let in_use = DetachError::InUse { leases: 2, slots: 0, requests: 0 };
     assert_eq!(second.detach(soon()), Err(in_use));
     drop((second, new_guard));

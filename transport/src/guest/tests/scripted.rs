@@ -302,6 +302,25 @@ impl ScriptedHost {
         rustix::io::read(&self.descriptors[1], &mut [0; 8]).is_ok()
     }
 
+    /// Lets a guest that attached anew take over what it still uses: answers all of its handover, and
+    /// returns the slots that it named.
+    #[track_caller]
+    pub(super) fn hand_over(&mut self) -> Vec<SlotRef> {
+        let mut slots = Vec::new();
+        loop {
+            let (header, bytes) = self.next();
+            assert_eq!(header.kind, kind::HANDOVER);
+            let words =
+                bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+            let words: Vec<u64> = words.collect();
+            slots.extend(words[1..].iter().map(|&word| SlotRef::from_u64(word).unwrap()));
+            self.send(kind::HANDOVER, 0, header.request_id, &[]);
+            if words[0] != 0 {
+                return slots;
+            }
+        }
+    }
+
     /// Answers the next request with its own bytes.
     #[track_caller]
     pub(super) fn echo(&mut self) -> FrameHeader {

@@ -17,6 +17,8 @@ pub(super) enum Step {
     Release { owner: Serial },
     WriteOff { owner: Serial },
     WriteOffLeased { leased: u64 },
+    Adopt { owner: Serial, heir: Serial, pick: usize, stale: bool },
+    QuarantineAs { owner: Serial, heir: Serial },
     Grow { units: u64, slots: u64 },
 }
 
@@ -38,6 +40,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0..16_u32).prop_map(|owner| Step::WriteOff { owner }),
         1 => (any::<u64>(), any::<u64>())
             .prop_map(|(one, other)| Step::WriteOffLeased { leased: one & other }),
+        2 => (owner(), owner(), any::<usize>(), stale())
+            .prop_map(|(owner, heir, pick, stale)| Step::Adopt { owner, heir, pick, stale }),
+        1 => (1..4_u32, 4..6_u32).prop_map(|(owner, heir)| Step::QuarantineAs { owner, heir }),
         1 => (1..4_u64, 0..20_u64).prop_map(|(units, slots)| Step::Grow { units, slots }),
     ]
 }
@@ -127,6 +132,15 @@ impl World {
             Step::Release { owner } => {
                 let expected = self.remove_all(owner, SlotState::Quarantined);
                 assert_eq!(self.pool.release_quarantined(owner), expected);
+            }
+            Step::Adopt { owner, heir, pick, stale } => self.adopt(owner, heir, pick, stale),
+            Step::QuarantineAs { owner, heir } => {
+                self.pool.quarantine_as(owner, heir);
+                for known in self.known.values_mut() {
+                    if (known.state, known.owner) == (SlotState::Quarantined, owner) {
+                        known.owner = heir;
+                    }
+                }
             }
             Step::Grow { units, slots } => {
                 let geometry = geometry();
@@ -254,6 +268,23 @@ impl World {
         self.check_owned(owner, slot, known, result);
         if result.is_ok() {
             self.known.remove(&slot.slot);
+        }
+    }
+
+    fn adopt(&mut self, owner: Serial, heir: Serial, pick: usize, stale: bool) {
+        let (slot, known) = self.pick(pick, stale);
+        let result = self.pool.adopt(owner, heir, slot);
+        match known {
+            Some(known) if known.state == SlotState::Quarantined && owner != 0 => {
+                let found = known.owner;
+                let refused = SlotError::WrongOwner { slot: slot.slot, found, expected: owner };
+                let expected = if found == owner { Ok(()) } else { Err(refused) };
+                assert_eq!(result, expected);
+            }
+            _ => self.check_owned(owner, slot, known, result),
+        }
+        if let (Ok(()), Some(known)) = (result, self.known.get_mut(&slot.slot)) {
+            (known.state, known.owner) = (SlotState::Granted, heir);
         }
     }
 
@@ -415,6 +446,7 @@ proptest! {
     // r[verify pool.rooms]
     // r[verify pool.believe-nothing]
     // r[verify pool.grow]
+    // r[verify pool.adopt]
     #[test]
     fn the_pool_does_what_the_model_says(
         units in 0..17_u64,

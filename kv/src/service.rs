@@ -117,6 +117,17 @@ impl Service for CacheService {
         }
     }
 
+    fn held_by(&self, serial: Serial) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.pins.of_peer(serial))
+    }
+
+    fn withdraw(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) {
+        if let Some(core) = self.core.as_mut() {
+            core.settle_found();
+            core.withdraw(slot, context);
+        }
+    }
+
     fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32 {
         self.core.as_mut().map_or(0, |core| {
             core.settle_found();

@@ -52,6 +52,8 @@ stats! {
     corrupt,
     /// Reports about blocks that were not there any more.
     reports_stale,
+    /// Blocks taken out because a peer that was written off may still read them.
+    withdrawn,
     /// Pins held now, each counted as often as it was asked for.
     pins,
     /// Blocks pinned now.

@@ -22,7 +22,7 @@ use crate::Serial;
 use crate::error::{Corrupt, GeometryError};
 use crate::format::{
     COLD_BYTES, ExtentEntry, HostState, NOTE_BYTES, PeerRow, PeerState, Role, SegmentHeader,
-    SlotCold, SlotEntry,
+    SlotCold, SlotEntry, SuspectReason,
 };
 use crate::layout::{ControlLayout, Geometry};
 use onecopy_shm::error::RegionError;
@@ -92,6 +92,17 @@ pub struct PeerFields {
     pub uid: u32,
     /// Serial that names the lease table of the guest process.
     pub lease_serial: Serial,
+    /// Why and since when it is suspect, if it is and that was stored.
+    pub suspicion: Option<Suspicion>,
+}
+
+/// Why and since when a peer is suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// Why.
+    pub reason: SuspectReason,
+    /// The coarse clock when it became so, in seconds.
+    pub since_s: u64,
 }
 
 /// The control area, to load from. What lies outside of a table reads as 0, which is "none" in all
@@ -270,7 +281,27 @@ impl ControlReader {
             boot_id: u128::from(boot_id_high) << 64 | u128::from(boot_id_low),
             uid: small("uid in peer row", offset_of!(PeerRow, uid))?,
             lease_serial: small("lease serial in peer row", offset_of!(PeerRow, lease_serial))?,
+            suspicion: match state {
+                PeerState::Suspect => self.suspicion(row)?,
+                _ => None,
+            },
         }))
+    }
+
+    // r[impl control.suspicion]
+    fn suspicion(&self, row: u64) -> Result<Option<Suspicion>, Corrupt> {
+        let field = |offset| self.load(self.places.peer(row, offset), Ordering::Relaxed);
+        let found = field(offset_of!(PeerRow, suspect_reason));
+        if found == 0 {
+            return Ok(None);
+        }
+        let reason = SuspectReason::decode(found).ok_or(Corrupt {
+            what: "reason for suspicion in peer row",
+            number: row,
+            found,
+            expected: "0 to 4",
+        })?;
+        Ok(Some(Suspicion { reason, since_s: field(offset_of!(PeerRow, suspect_since_s)) }))
     }
 
     /// What the extent table says at `unit`.

@@ -109,7 +109,11 @@ pub struct PeerRow {
     pub uid: u64,
     /// Serial that names the lease table of this guest process.
     pub lease_serial: u64,
-    reserved: [u64; 6],
+    /// While the peer is suspect: a [`SuspectReason`] value, or 0 where none was stored.
+    pub suspect_reason: u64,
+    /// While the peer is suspect: the coarse clock when it became so, in seconds.
+    pub suspect_since_s: u64,
+    reserved: [u64; 4],
 }
 
 /// What an extent is used for, indexed by the number of its first unit.
@@ -186,6 +190,7 @@ const _: () = {
     assert!(size_of::<PeerRow>() == 128);
     assert!(offset_of!(PeerRow, attached) == 16);
     assert!(offset_of!(PeerRow, lease_serial) == 72);
+    assert!(offset_of!(PeerRow, suspect_since_s) == 88);
     assert!(size_of::<ExtentEntry>() == 32);
     assert!(size_of::<SlotEntry>() == 64);
     assert!(offset_of!(SlotEntry, note) == 24);
@@ -241,6 +246,31 @@ wire_enum! {
         Suspect = 2,
         /// Proven dead, or gone with a goodbye; being recovered.
         Dead = 3,
+    }
+}
+
+wire_enum! {
+    /// Why a peer is suspect.
+    SuspectReason {
+        /// Its heartbeat word has not changed in time.
+        HeartbeatLate = 1,
+        /// Its end of the attach socket is closed.
+        SocketClosed = 2,
+        /// The host has ended its link.
+        CutOff = 3,
+        /// The host that it attached to is gone, and this attach is not one of the present host.
+        HostReplaced = 4,
+    }
+}
+
+impl std::fmt::Display for SuspectReason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            SuspectReason::HeartbeatLate => "its heartbeat is late",
+            SuspectReason::SocketClosed => "its socket is closed",
+            SuspectReason::CutOff => "it was cut off",
+            SuspectReason::HostReplaced => "it attached to an earlier host",
+        })
     }
 }
 

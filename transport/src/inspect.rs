@@ -3,6 +3,7 @@
 //!
 //! Nothing is changed. A dead segment is audited on a private copy of its control area.
 
+use crate::Serial;
 use crate::audit::AuditReport;
 use crate::control::{
     ControlError, ControlReader, ControlWriter, ExtentFields, HeaderError, PeerFields,
@@ -10,15 +11,16 @@ use crate::control::{
 };
 use crate::error::Corrupt;
 use crate::format::HostState;
+use crate::host::scan_of;
 use crate::layout::{ControlLayout, Geometry};
-use crate::pool::{PoolCounts, RecoverError, VarSlotPool};
+use crate::pool::{Holding, NOBODY, PoolCounts, RecoverError, VarSlotPool};
 use crate::segment::{
     AreaFile, DirError, FileError, Foreign, LockError, SegmentDir, SegmentLock, SegmentPath,
     SegmentStatus,
 };
 use crate::service::{Service, ServiceContext, ServiceError, ServiceStart};
 use onecopy_shm::error::{MapError, RegionError};
-use onecopy_shm::{Access, Mapping, SlotState};
+use onecopy_shm::{Access, Mapping, SlotState, SlotWord};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -113,12 +115,29 @@ pub struct Inspection {
     pub pool_bytes: u64,
     /// Last serial given to an attach.
     pub serial_last: u64,
-    /// Rows of the peer table in use.
-    pub peers: Vec<PeerFields>,
+    /// Rows of the peer table in use, with what they hold.
+    pub peers: Vec<InspectedPeer>,
+    /// Seconds since the segment was made, as its last host knew them.
+    pub clock_s: u64,
+    /// What nobody may ever use again.
+    pub written_off: Holding,
     /// Use of memory by slot size, in bytes.
     pub classes: BTreeMap<u64, ClassUse>,
     /// For a segment without a host: what the next host would find.
     pub audit: Option<DeadAudit>,
+}
+
+/// One row of the peer table, and what the tables say that it holds.
+#[derive(Clone, Debug)]
+pub struct InspectedPeer {
+    /// The row.
+    pub fields: PeerFields,
+    /// Slots granted to it.
+    pub granted: Holding,
+    /// Slots of it that wait for the proof of its death.
+    pub quarantined: Holding,
+    /// Leases in the lease table of its process; `None` where that cannot be read.
+    pub leases: Option<u64>,
 }
 
 /// The audit of a segment without a host.
@@ -151,6 +170,7 @@ pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection,
         _ => None,
     };
     let (control, segment_id) = map_control(&dir)?;
+    let held = held(&control);
     let audit = match lock {
         Some(_) => Some(audit_copy(&control, segment_id, service)?),
         None => None,
@@ -163,7 +183,9 @@ pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection,
         host_state: control.host_state()?,
         pool_bytes: control.pool_bytes(),
         serial_last: control.serial_last(),
-        peers: peers(&control)?,
+        peers: peers(&dir, &control, &held)?,
+        clock_s: control.coarse_clock_s(),
+        written_off: held.get(&NOBODY).map_or(Holding::default(), |held| held.quarantined),
         classes: classes(&control),
         audit,
     })
@@ -188,9 +210,49 @@ fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> 
     Ok((ControlReader::new(mapping, geometry)?, segment_id))
 }
 
-fn peers(control: &ControlReader) -> Result<Vec<PeerFields>, Corrupt> {
-    let rows = 0..control.geometry().peers_max;
-    rows.filter_map(|row| settled_peer(control, row).transpose()).collect()
+// r[impl inspect.peers]
+fn peers(
+    dir: &SegmentDir,
+    control: &ControlReader,
+    held: &BTreeMap<Serial, Held>,
+) -> Result<Vec<InspectedPeer>, Corrupt> {
+    let mut peers = Vec::new();
+    for row in 0..control.geometry().peers_max {
+        let Some(fields) = settled_peer(control, row)? else { continue };
+        let Held { granted, quarantined } = held.get(&fields.serial).copied().unwrap_or_default();
+        let leases = leases(dir, control.geometry(), fields.lease_serial);
+        peers.push(InspectedPeer { fields, granted, quarantined, leases });
+    }
+    Ok(peers)
+}
+
+/// What one owner holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    granted: Holding,
+    quarantined: Holding,
+}
+
+/// What the slot table says of each owner. A word that makes no sense is for the audit to find.
+fn held(control: &ControlReader) -> BTreeMap<Serial, Held> {
+    let mut held: BTreeMap<Serial, Held> = BTreeMap::new();
+    let slots = control.slots_ready().min(control.geometry().slots_max);
+    for slot in 1..=u32::try_from(slots).unwrap_or(0) {
+        let Ok(word) = SlotWord::decode(control.slot_word(slot)) else { continue };
+        let holding = match word.state() {
+            SlotState::Granted => &mut held.entry(word.owner()).or_default().granted,
+            SlotState::Quarantined => &mut held.entry(word.owner()).or_default().quarantined,
+            _ => continue,
+        };
+        holding.add(control.slot_bytes(slot));
+    }
+    held
+}
+
+/// How many leases a lease table has; whoever writes it may be at it.
+fn leases(dir: &SegmentDir, geometry: &Geometry, lease_serial: Serial) -> Option<u64> {
+    let file = dir.open_file(AreaFile::Leases(lease_serial), Access::ReadOnly).ok()?;
+    Some(scan_of(&file, geometry.leases_max).ok()?.count())
 }
 
 /// A row that a host may be changing at this moment is looked at again; what stays wrong is wrong.

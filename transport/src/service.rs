@@ -47,6 +47,18 @@ pub trait Service: Send {
     /// This peer will never ask again: it died or said goodbye. Called once for each attach.
     fn peer_gone(&mut self, serial: Serial, context: &mut ServiceContext<'_>);
 
+    /// What it keeps for this peer that ends with it, as a number for people: pins, in a cache.
+    fn held_by(&self, _serial: Serial) -> u64 {
+        0
+    }
+
+    /// The slot of this published block will never be used again, because nobody can tell whether
+    /// somebody still reads it: take the block out of everything and retire its slot.
+    fn withdraw(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) {
+        // One that is not published any more is what is wanted.
+        let _ = context.pool.retire(slot);
+    }
+
     /// Slots of this class are short and the pool cannot grow in time: retire some that are
     /// published, if any may go. Returns how many were retired.
     fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32;

@@ -3,6 +3,13 @@
 //!
 //! All numbers are little-endian. A service owns the frame kinds from [`SERVICE_KIND_MIN`] up.
 
+mod peers;
+
+pub use peers::{
+    PeerInfo, PeerRecord, PeersAfter, Settle, SettleError, Settled, SettledWords, Settlement,
+    SuspectInfo,
+};
+
 use crate::Serial;
 use crate::format::Role;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, little_endian as le};
@@ -183,6 +190,12 @@ pub mod kind {
     pub const AUDIT: u8 = 6;
     /// Guest, R: [`super::Handover`]; answered by nothing. Slots of earlier attaches that it still uses.
     pub const HANDOVER: u8 = 7;
+    /// Guest, R: [`super::PeersAfter`]; answered by [`super::PeerRecord`]s, none when there are no
+    /// more.
+    pub const PEERS: u8 = 10;
+    /// Guest of the host's user or of root, R: [`super::Settle`]; answered by
+    /// [`super::SettledWords`].
+    pub const SETTLE: u8 = 11;
     /// Host, request id 0: [`super::Grants`] words, granted ahead of need.
     pub const GRANTS: u8 = 16;
     /// Host, request id 0: nothing. The host said goodbye and will not answer any more.
@@ -331,6 +344,9 @@ pub enum RequestError {
         /// First byte that is wrong.
         offset: u64,
     },
+    /// A peer was not settled.
+    #[error(transparent)]
+    Settle(#[from] SettleError),
 }
 
 impl RequestError {
@@ -357,6 +373,7 @@ impl RequestError {
             RequestError::Malformed { kind, length_bytes, offset } => {
                 (7, [kind, length_bytes, offset, 0])
             }
+            RequestError::Settle(error) => error.encode(),
         };
         ErrorWords { code: code.into(), numbers: numbers.map(le::U64::new) }
     }
@@ -377,7 +394,7 @@ impl RequestError {
             5 => RequestError::BadSlot { slot: a, generation: b, length_bytes: c },
             6 => RequestError::UnknownKind { kind: a },
             7 => RequestError::Malformed { kind: a, length_bytes: b, offset: c },
-            _ => return None,
+            code => return SettleError::decode(code, [a, b, c, d]).map(RequestError::Settle),
         })
     }
 }

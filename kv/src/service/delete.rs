@@ -47,6 +47,16 @@ impl Core {
         }
     }
 
+    /// The slot of this block will never be used again: the block goes with it, pinned or not.
+    // r[impl kv.withdraw]
+    pub(super) fn withdraw(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) {
+        if context.pool.published(slot.slot) == Some(slot) {
+            let note = Note::from_words(context.pool.note(slot.slot));
+            self.unpublish(slot.slot, &note.key, context);
+            self.counted.withdrawn += 1;
+        }
+    }
+
     fn reported_slot(&self, entry: &ReportEntry, context: &ServiceContext<'_>) -> Option<u32> {
         let reported = SlotRef::from_u64(entry.slot.get())?;
         let published = context.pool.published(reported.slot)?;

@@ -120,6 +120,11 @@ impl Pins {
         pins.iter().fold(0u32, |sum, pin| sum.saturating_add(pin.count))
     }
 
+    /// How many slots this peer has pinned.
+    pub fn of_peer(&self, serial: Serial) -> u64 {
+        self.by_peer.get(&serial).map_or(0, |slots| slots.len() as u64)
+    }
+
     /// Pins of all peers on all slots.
     pub fn total(&self) -> u64 {
         self.total

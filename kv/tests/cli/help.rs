@@ -2,8 +2,10 @@
 
 use crate::rig::call;
 
-const COMMANDS: [&str; 11] =
-    ["serve", "destroy", "put", "get", "exists", "rm", "ping", "stat", "inspect", "replay", "demo"];
+const COMMANDS: [&str; 12] = [
+    "serve", "destroy", "put", "get", "exists", "rm", "ping", "stat", "inspect", "peers", "replay",
+    "demo",
+];
 
 // r[verify cli.help]
 #[test]

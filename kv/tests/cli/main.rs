@@ -6,6 +6,7 @@ mod errors;
 mod help;
 mod inspect;
 mod limits;
+mod peers;
 mod replay;
 mod rig;
 mod serve;

@@ -79,6 +79,14 @@ impl LeaseScan {
         fence(Ordering::Acquire);
     }
 
+    /// How many cells hold a reference.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let mut count = 0;
+        self.for_each(|_| count += 1);
+        count
+    }
+
     /// Whether a cell names this very use of a slot.
     #[must_use]
     pub fn names(&self, slot: SlotRef) -> bool {

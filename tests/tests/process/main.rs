@@ -16,6 +16,7 @@ mod memory;
 mod refusals;
 mod reserve;
 mod restart;
+mod settle;
 mod suspect;
 mod takeover;
 

@@ -5,8 +5,10 @@ use crate::embedded::Embedded;
 use onecopy::protocol::{Head, PublishEntry, kind as kv_kind};
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_tests::harness::{Peer, RawGuest, Segment, TestHost, key, soon};
-use onecopy_transport::format::{RingsHeader, Role};
+use onecopy_transport::format::{RingsHeader, Role, SuspectReason};
 use onecopy_transport::host::{HostEvent, HostOptions};
+use onecopy_transport::inspect::inspect;
+use onecopy_transport::segment::SegmentPath;
 use onecopy_transport::wire::{Refill, kind};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -64,6 +66,29 @@ fn a_stopped_guest_is_suspected_keeps_what_it_holds_and_is_cleared() {
     assert_eq!(host.stat("slots_retired"), 0);
     assert_ne!(other.ok("get 2"), "miss", "what it published when it was back stays");
     host.assert_clean();
+}
+
+// r[verify peer.suspicion]
+#[test]
+fn the_peer_table_says_why_a_guest_is_suspect() {
+    let segment = Segment::new();
+    let mut host = TestHost::with(&segment, wary);
+    let guest = Peer::attached(PEER, segment.path(), "writer");
+    let suspicion = || {
+        let path = SegmentPath::new(segment.path()).unwrap();
+        let service = CacheService::new(CacheServiceOptions::default());
+        let [peer] = &inspect(&path, service).unwrap().peers[..] else { panic!() };
+        peer.fields.suspicion.map(|suspicion| suspicion.reason)
+    };
+    assert_eq!(suspicion(), None);
+    guest.stop();
+    wait_suspected(&mut host, guest.serial());
+    assert_eq!(suspicion(), Some(SuspectReason::HeartbeatLate));
+    guest.go_on();
+    wait_cleared(&mut host, guest.serial());
+    assert_eq!(suspicion(), None);
+    host.handle().cut_off(guest.serial(), "by hand", soon()).unwrap();
+    assert_eq!(suspicion(), Some(SuspectReason::CutOff));
 }
 
 /// Asks for eight slots, publishes half of them, and says whether the host sends more unasked.

@@ -41,7 +41,27 @@ fn peer() -> PeerFields {
         boot_id: 0x1234_5678_9abc_def0_0fed_cba9_8765_4321,
         uid: 1000,
         lease_serial: 8,
+        suspicion: None,
     }
+}
+
+// r[verify control.suspicion]
+#[test]
+fn a_suspect_row_says_why_and_since_when() {
+    let mapping = mapping();
+    let control = ControlWriter::initialise(Arc::clone(&mapping), &geometry(), 5).unwrap();
+    let suspicion = Some(Suspicion { reason: SuspectReason::SocketClosed, since_s: 77 });
+    control.set_peer(1, &PeerFields { state: PeerState::Suspect, suspicion, ..peer() });
+    assert_eq!(control.peer(1).unwrap().unwrap().suspicion, suspicion);
+    control.set_peer_state(1, PeerState::Attached);
+    assert_eq!(control.peer(1).unwrap().unwrap().suspicion, None, "it is over");
+    control.set_suspicion(1, None);
+    control.set_peer_state(1, PeerState::Suspect);
+    assert_eq!(control.peer(1).unwrap().unwrap().suspicion, None, "nobody said");
+    let row = control.layout().peers + size_of::<PeerRow>() as u64;
+    set(&mapping, row + offset_of!(PeerRow, suspect_reason) as u64, 5);
+    let error = control.peer(1).unwrap_err();
+    assert_eq!((error.number, error.found), (1, 5));
 }
 
 // r[verify control.checked-copy]

@@ -1,7 +1,9 @@
 //! Storing to the control area.
 
 use super::places::{Places, header};
-use super::{COLD_WORDS, ControlError, ControlReader, ExtentFields, NOTE_WORDS, PeerFields};
+use super::{
+    COLD_WORDS, ControlError, ControlReader, ExtentFields, NOTE_WORDS, PeerFields, Suspicion,
+};
 use crate::Serial;
 use crate::format::{
     CONTROL_MAGIC, ExtentEntry, FORMAT_VERSION, HostState, PeerRow, PeerState, SegmentHeader,
@@ -192,7 +194,20 @@ impl ControlWriter {
             self.store(self.places().peer(row, offset), value, Ordering::Relaxed);
         }
         self.set_attached(row, if peer.attached { peer.serial } else { 0 });
+        self.set_suspicion(row, peer.suspicion);
         self.set_peer_state(row, peer.state);
+    }
+
+    /// Stores why and since when a peer is suspect; before the state that says that it is.
+    pub fn set_suspicion(&self, row: u64, suspicion: Option<Suspicion>) {
+        let reason = suspicion.map_or(0, |suspicion| suspicion.reason.bits());
+        let since_s = suspicion.map_or(0, |suspicion| suspicion.since_s);
+        for (offset, value) in [
+            (offset_of!(PeerRow, suspect_reason), reason),
+            (offset_of!(PeerRow, suspect_since_s), since_s),
+        ] {
+            self.store(self.places().peer(row, offset), value, Ordering::Relaxed);
+        }
     }
 
     /// Makes a peer row vacant: the state first, so that the rest means nothing any more.

@@ -26,6 +26,7 @@ mod link;
 mod magazine;
 mod options;
 mod parker;
+mod peers;
 mod pending;
 mod pulse;
 mod reattach;

@@ -153,8 +153,9 @@ impl<S: Service> Host<S> {
         let serial = self.next_serial()?;
         let lease_serial = self.lease_serial(&accepted, serial);
         let row = self.free_row()?;
-        let who = Who { serial, row, role: accepted.role, pid: accepted.pid, lease_serial };
-        let fields = peer_fields(&who, accepted.uid).map_err(|error| out_of(error.into()))?;
+        let Accepted { role, pid, uid, .. } = accepted;
+        let who = Who { serial, row, role, pid, uid, lease_serial };
+        let fields = peer_fields(&who).map_err(|error| out_of(error.into()))?;
         let capacity = self.core.options.ring_capacity_bytes;
         let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
             .map_err(out_of)?;
@@ -314,6 +315,7 @@ impl<S: Service> Host<S> {
             pidfd,
             link: Some(Link::new(socket, doorbell, rings)),
             state: PeerState::Attached,
+            suspected: None,
             stock: Vec::new(),
             heartbeat_seen: 0,
             heartbeat_tick: self.tick,
@@ -325,7 +327,7 @@ impl<S: Service> Host<S> {
 
 /// What a later host has to know. Without the start time it could not tell this process from
 /// another one of its id.
-fn peer_fields(who: &Who, uid: u32) -> Result<PeerFields, ProcessError> {
+fn peer_fields(who: &Who) -> Result<PeerFields, ProcessError> {
     Ok(PeerFields {
         serial: who.serial,
         state: PeerState::Attached,
@@ -334,8 +336,9 @@ fn peer_fields(who: &Who, uid: u32) -> Result<PeerFields, ProcessError> {
         pid: who.pid,
         start_time_ticks: process::start_time_ticks(who.pid)?,
         boot_id: process::boot_id()?,
-        uid,
+        uid: who.uid,
         lease_serial: who.lease_serial,
+        suspicion: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What serving needs apart from the peers themselves: the slots, the service, the lease tables.
 
+use super::deferred::Deferred;
 use super::growth::Growth;
 use super::options::HostOptions;
 use super::peer::{Stock, Who};
@@ -26,6 +27,8 @@ pub(super) struct Core<S> {
     /// The lease table of every process that is not proven dead, by attach.
     pub leases: Vec<LeasesOf>,
     pub growth: Growth,
+    /// Requests about peers, which are answered when all peers can be looked at.
+    pub deferred: Vec<Deferred>,
     /// Refills that wait for the pool to grow.
     pub parked: Vec<Parked>,
     pub clock_s: u64,
@@ -69,7 +72,7 @@ impl<S: Service> Core<S> {
         let wanted = match header.kind {
             kind::REFILL => self.refill_bytes_max(),
             kind::PING => header.length,
-            kind::STATS | kind::AUDIT => replies.frame_length_max(),
+            kind::STATS | kind::AUDIT | kind::PEERS => replies.frame_length_max(),
             service if service >= SERVICE_KIND_MIN => match request(who, header, bytes) {
                 Ok(request) => self.service.reply_bytes_max(&request),
                 Err(_) => ERROR_BYTES,
@@ -97,6 +100,7 @@ impl<S: Service> Core<S> {
             kind::PING => Ok(echo(bytes, reply)),
             kind::STATS => Ok(text(&self.stats_json(), reply)),
             kind::AUDIT => Ok(self.audit_text(reply)),
+            kind::PEERS | kind::SETTLE => self.defer(who, header, bytes),
             service if service >= SERVICE_KIND_MIN => self.serve_request(who, header, bytes, reply),
             unknown => Err(RequestError::UnknownKind { kind: unknown.into() }),
         };

@@ -47,6 +47,22 @@ pub enum HostEvent {
         /// When recovery ended.
         at: Instant,
     },
+    /// SIGKILL was sent to a guest.
+    Killed {
+        /// Its serial.
+        serial: Serial,
+        /// Its process, in the host's PID namespace.
+        pid: u32,
+    },
+    /// What a guest held was written off, and it is no peer any more.
+    WrittenOff {
+        /// Its serial.
+        serial: Serial,
+        /// Its process, in the host's PID namespace.
+        pid: u32,
+        /// Slots that are never used again.
+        slots: u64,
+    },
     /// The pool has grown.
     Grown {
         /// Its size before, in bytes.

@@ -41,7 +41,7 @@ impl AttachFiles {
 }
 
 /// Maps a lease table to look through it.
-pub(super) fn scan_of(leases: &OwnedFd, leases_max: u64) -> Result<LeaseScan, Box<dyn Error>> {
+pub(crate) fn scan_of(leases: &OwnedFd, leases_max: u64) -> Result<LeaseScan, Box<dyn Error>> {
     let capacity = u32::try_from(leases_max)?;
     let size_bytes = lease_table_bytes(capacity);
     let region = Mapping::map(leases, size_bytes, Access::ReadOnly)?.region(0, size_bytes)?;

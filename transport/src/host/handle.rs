@@ -2,11 +2,13 @@
 
 use super::Host;
 use super::reserve::PeerReservation;
+use super::settle::{Asker, Settling};
 use super::wake::WakeHandle;
 use crate::Serial;
 use crate::audit::AuditReport;
 use crate::service::Service;
 use crate::socket::AttachSocket;
+use crate::wire::{PeerInfo, SettleError, Settled, Settlement};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
@@ -20,6 +22,8 @@ pub(super) enum Command {
     Stats(Sender<Vec<(&'static str, u64)>>),
     Audit(Sender<AuditReport>),
     CutOff(Serial, String, Sender<bool>),
+    Peers(Sender<Vec<PeerInfo>>),
+    Settle(Settling),
 }
 
 /// Why a host did not answer.
@@ -32,6 +36,9 @@ pub enum HandleError {
     /// The host's loop did not turn in time.
     #[error("the host's loop did not answer before the deadline")]
     DeadlineExceeded,
+    /// The peer was not settled.
+    #[error(transparent)]
+    Settle(#[from] SettleError),
     /// The host could not make what was asked for.
     #[error("the host refused: {reason}")]
     Refused {
@@ -99,6 +106,30 @@ impl HostHandle {
         Ok(PeerReservation::new(number, socket, self.clone()))
     }
 
+    /// Every peer, by serial: those that are attached and those whose death is not proven yet.
+    ///
+    /// # Errors
+    /// [`HandleError`] when the host has ended or does not turn.
+    pub fn peers(&self, deadline: Instant) -> Result<Vec<PeerInfo>, HandleError> {
+        self.ask(Command::Peers, deadline)
+    }
+
+    /// Settles a peer by hand: kills its process and waits for the proof until the deadline, or
+    /// writes off what it holds. See [`Settlement`].
+    ///
+    /// # Errors
+    /// [`HandleError::Settle`] says why not; else the host has ended or does not turn.
+    pub fn settle(
+        &self,
+        serial: Serial,
+        how: Settlement,
+        deadline: Instant,
+    ) -> Result<Settled, HandleError> {
+        let asker =
+            |answer| Command::Settle(Settling::new(serial, how, Asker::Handle(answer), deadline));
+        Ok(self.ask(asker, deadline)??)
+    }
+
     pub(super) fn send(&self, command: Command) -> Result<(), HandleError> {
         self.commands.send(command).map_err(|_| HandleError::HostEnded)?;
         self.wake.wake();
@@ -146,6 +177,10 @@ impl<S: Service> Host<S> {
                     }
                     let _ = answer.send(index.is_some());
                 }
+                Command::Peers(answer) => {
+                    let _ = answer.send(self.peer_infos());
+                }
+                Command::Settle(settling) => self.settle(settling),
             }
         }
     }

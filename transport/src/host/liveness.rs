@@ -6,11 +6,14 @@
 use super::Host;
 use super::core::{Carried, Core};
 use super::events::HostEvent;
-use super::peer::{Ended, Peer, Who};
-use crate::format::PeerState;
+use super::peer::{Ended, Peer, Suspected, Who};
+use crate::Serial;
+use crate::control::Suspicion;
+use crate::format::{PeerState, SuspectReason};
+use crate::pool::Holding;
 use crate::segment::AreaFile;
 use crate::service::{Service, ServiceContext};
-use crate::wire::kind;
+use crate::wire::{Settled, kind};
 use onecopy_shm::FRAME_HEADER_BYTES;
 use std::time::Instant;
 
@@ -51,7 +54,7 @@ impl<S: Service> Host<S> {
         if let Some(link) = peer.link.take() {
             self.poller.forget_link(&link);
         }
-        self.core.set_state(peer, PeerState::Suspect);
+        self.core.set_suspect(peer, SuspectReason::CutOff, reason.clone());
         self.core.pool.quarantine(peer.who.serial);
         self.core.counters.cut_off += 1;
         self.core.tell(HostEvent::CutOff { serial: peer.who.serial, reason });
@@ -61,7 +64,7 @@ impl<S: Service> Host<S> {
     }
 
     /// A peer's pidfd is readable.
-    pub(super) fn on_death(&mut self, serial: crate::Serial) {
+    pub(super) fn on_death(&mut self, serial: Serial) {
         if let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial)
             && self.peers[index].pidfd.is_dead().unwrap_or(false)
         {
@@ -71,7 +74,7 @@ impl<S: Service> Host<S> {
 
     /// A peer's socket was closed: no proof of anything, but it cannot be woken any more.
     // r[impl peer.closed_socket]
-    pub(super) fn on_socket_closed(&mut self, serial: crate::Serial) {
+    pub(super) fn on_socket_closed(&mut self, serial: Serial) {
         let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
             return;
         };
@@ -85,7 +88,7 @@ impl<S: Service> Host<S> {
             poller.forget(&link.socket);
             link.closed = true;
         }
-        core.suspect(peer, "its socket is closed");
+        core.suspect(peer, SuspectReason::SocketClosed);
     }
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
@@ -100,17 +103,17 @@ impl<S: Service> Host<S> {
         }
         self.core.set_state(&mut peer, PeerState::Dead);
         self.core.carry_out_rest(&mut peer);
-        let slots = self.core.take_back_all(&who);
-        let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
-        self.core.service.peer_gone(who.serial, &mut context);
-        self.core.control.set_attached(who.row.into(), 0);
-        self.core.leases.retain(|leases| leases.who.serial != who.serial);
-        self.core.parked.retain(|parked| parked.serial != who.serial);
-        self.core.reclaim();
-        // The row goes first: files without a row are swept at the next start, a row without its
-        // lease table would be in the way of it.
-        self.core.control.clear_peer(who.row.into());
-        self.remove_files(&who);
+        let waited_for = self.is_settling(who.serial);
+        let (leases, held) = match waited_for {
+            true => (self.core.lease_count(who.serial), self.core.service.held_by(who.serial)),
+            false => (0, 0),
+        };
+        let holding = self.core.take_back_all(&who);
+        let slots = holding.slots;
+        self.part_with(&who);
+        if waited_for {
+            self.settled(who.serial, Settled { proven: true, slots: holding, leases, held });
+        }
         match gone {
             Gone::Goodbye => self.core.counters.departed += 1,
             Gone::Dead => self.core.counters.recovered += 1,
@@ -126,6 +129,22 @@ impl<S: Service> Host<S> {
             took,
             at: Instant::now(),
         });
+    }
+
+    /// The rest of the end of a peer whose slots have been dealt with: what the service keeps for
+    /// it, its leases, its row and its files.
+    pub(super) fn part_with(&mut self, who: &Who) {
+        let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
+        self.core.service.peer_gone(who.serial, &mut context);
+        self.core.control.set_attached(who.row.into(), 0);
+        self.core.leases.retain(|leases| leases.who.serial != who.serial);
+        self.core.parked.retain(|parked| parked.serial != who.serial);
+        self.core.deferred.retain(|deferred| deferred.serial != who.serial);
+        self.core.reclaim();
+        // The row goes first: files without a row are swept at the next start, a row without its
+        // lease table would be in the way of it.
+        self.core.control.clear_peer(who.row.into());
+        self.remove_files(who);
     }
 
     /// Unlinks the files of one attach; its lease table only if no other attach uses it.
@@ -158,7 +177,7 @@ impl<S: Service> Host<S> {
             } else if peer.state == PeerState::Attached
                 && tick.saturating_sub(peer.heartbeat_tick) > silent_ticks_max
             {
-                core.suspect(peer, "its heartbeat is late");
+                core.suspect(peer, SuspectReason::HeartbeatLate);
             }
         }
     }
@@ -175,7 +194,8 @@ impl<S: Service> Core<S> {
         let mut rest_bytes = 2 * u64::from(self.options.ring_capacity_bytes);
         while let Ok(Some(header)) = link.next_request() {
             // Nothing is evicted for a guest that is gone.
-            if header.kind == kind::REFILL {
+            // And nobody waits for what is told of peers.
+            if matches!(header.kind, kind::REFILL | kind::PEERS | kind::SETTLE) {
                 continue;
             }
             let taken_bytes = u64::from(header.length) + u64::from(FRAME_HEADER_BYTES);
@@ -192,15 +212,23 @@ impl<S: Service> Core<S> {
         }
     }
 
-    fn take_back_all(&mut self, who: &Who) -> u64 {
-        self.pool.release_quarantined(who.serial).slots + self.pool.take_back(who.serial).slots
+    fn take_back_all(&mut self, who: &Who) -> Holding {
+        let quarantined = self.pool.release_quarantined(who.serial);
+        quarantined.with(self.pool.take_back(who.serial))
     }
 
-    fn suspect(&mut self, peer: &mut Peer, reason: &str) {
+    /// Leases in the table of this attach.
+    pub fn lease_count(&self, serial: Serial) -> u64 {
+        let tables = self.leases.iter().filter(|leases| leases.who.serial == serial);
+        tables.map(|leases| leases.scan.count()).sum()
+    }
+
+    fn suspect(&mut self, peer: &mut Peer, reason: SuspectReason) {
         if peer.state == PeerState::Attached {
             // A guest that is killed closes its socket an instant before its pidfd says so.
-            tracing::info!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest suspected");
-            self.set_state(peer, PeerState::Suspect);
+            let Who { serial, pid, .. } = peer.who;
+            tracing::info!(serial, pid, %reason, "guest suspected");
+            self.set_suspect(peer, reason, String::new());
             self.counters.suspected += 1;
             self.tell(HostEvent::Suspected { serial: peer.who.serial });
         }
@@ -208,8 +236,18 @@ impl<S: Service> Core<S> {
 
     fn clear(&mut self, peer: &mut Peer) {
         tracing::info!(serial = peer.who.serial, pid = peer.who.pid, "guest is back");
+        peer.suspected = None;
         self.set_state(peer, PeerState::Attached);
         self.tell(HostEvent::Cleared { serial: peer.who.serial });
+    }
+
+    /// Makes a peer suspect, in the table too, for this reason and from now on.
+    // r[impl peer.suspicion]
+    pub fn set_suspect(&mut self, peer: &mut Peer, reason: SuspectReason, text: String) {
+        let suspicion = Suspicion { reason, since_s: self.clock_s };
+        self.control.set_suspicion(peer.who.row.into(), Some(suspicion));
+        peer.suspected = Some(Suspected { reason, text, since: Instant::now() });
+        self.set_state(peer, PeerState::Suspect);
     }
 
     fn set_state(&mut self, peer: &mut Peer, state: PeerState) {

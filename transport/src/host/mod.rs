@@ -6,6 +6,7 @@
 
 mod accept;
 mod core;
+mod deferred;
 mod events;
 mod files;
 mod growth;
@@ -16,10 +17,12 @@ mod link;
 mod liveness;
 mod options;
 mod peer;
+mod peers;
 mod poller;
 mod refill;
 mod reserve;
 mod serve;
+mod settle;
 mod start;
 mod stats;
 mod takeover;
@@ -29,12 +32,15 @@ mod turn;
 mod wake;
 
 pub use events::HostEvent;
+pub(crate) use files::scan_of;
 pub use handle::{HandleError, HostHandle};
 pub use options::HostOptions;
 pub use reserve::{PeerReservation, SpawnError};
 pub use serve::ServeError;
 pub use start::StartError;
 pub use stats::Counters;
+
+pub use crate::wire::{PeerInfo, SettleError, Settled, Settlement, SuspectInfo};
 
 use crate::audit::AuditReport;
 use crate::layout::Geometry;
@@ -47,6 +53,7 @@ use handle::Command;
 use onecopy_shm::Sleeper;
 use peer::Peer;
 use poller::Poller;
+use settle::Settling;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -68,6 +75,8 @@ pub struct Host<S: Service> {
     dir: SegmentDir,
     control_file: Arc<OwnedFd>,
     pool_file: Arc<OwnedFd>,
+    /// Peers that were sent SIGKILL, with whoever waits for their end.
+    settling: Vec<Settling>,
     commands: Receiver<Command>,
     handle: HostHandle,
     wake: WakeHandle,

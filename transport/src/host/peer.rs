@@ -2,12 +2,13 @@
 
 use super::link::Rings;
 use crate::Serial;
-use crate::format::{PeerState, Role};
+use crate::format::{PeerState, Role, SuspectReason};
 use crate::pool::ClassIndex;
 use crate::process::Pidfd;
 use crate::socket::AttachSocket;
 use onecopy_shm::FrameHeader;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// Who a peer is: what never changes in its life.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Who {
     pub row: u32,
     pub role: Role,
     pub pid: u32,
+    pub uid: u32,
     pub lease_serial: Serial,
 }
 
@@ -29,6 +31,15 @@ impl Who {
     }
 }
 
+/// Why and since when a peer is suspect.
+#[derive(Clone, Debug)]
+pub(super) struct Suspected {
+    pub reason: SuspectReason,
+    /// What a cut-off was for, in words; else empty.
+    pub text: String,
+    pub since: Instant,
+}
+
 /// What wakes a guest; only that it comes matters.
 const WAKE_BYTE: u8 = 1;
 
@@ -40,6 +51,8 @@ pub(super) struct Peer {
     /// Its rings; `None` once the link has ended, and for guests of an earlier host.
     pub link: Option<Link>,
     pub state: PeerState,
+    /// There while it is suspect.
+    pub suspected: Option<Suspected>,
     /// Magazine targets, one for each class the guest has asked for.
     pub stock: Vec<Stock>,
     /// Last heartbeat seen, and the tick when it last changed.

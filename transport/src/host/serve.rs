@@ -102,12 +102,16 @@ impl<S: Service> Host<S> {
         self.core.control.set_coarse_clock_s(self.core.clock_s);
         self.check_heartbeats();
         self.expire_greetings(now);
+        self.expire_settling(now);
         if self.core.pool.limbo_len() > 0 {
             self.core.reclaim();
         }
         self.core.grow_ahead();
         if !self.core.parked.is_empty() {
             self.answer_parked();
+        }
+        if !self.core.deferred.is_empty() {
+            self.answer_deferred();
         }
     }
 

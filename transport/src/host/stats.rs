@@ -27,6 +27,10 @@ pub struct Counters {
     pub recovered: u64,
     /// Attaches that ended because their guest attached anew and took over what it still uses.
     pub handed_over: u64,
+    /// Peers that were sent SIGKILL.
+    pub peers_killed: u64,
+    /// Peers whose holdings were written off.
+    pub peers_written_off: u64,
     /// Steps of growth.
     pub grown: u64,
     /// Steps of growth that failed.
@@ -53,6 +57,8 @@ impl<S: Service> Core<S> {
             ("departed", counters.departed),
             ("recovered", counters.recovered),
             ("handed_over", counters.handed_over),
+            ("peers_killed", counters.peers_killed),
+            ("peers_written_off", counters.peers_written_off),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("clock_s", self.clock_s),

@@ -10,7 +10,7 @@ use super::poller::Ready;
 use super::start::StartError;
 use crate::Serial;
 use crate::control::PeerFields;
-use crate::format::PeerState;
+use crate::format::{PeerState, SuspectReason};
 use crate::pool::FoundSlot;
 use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::AreaFile;
@@ -90,23 +90,25 @@ impl<S: Service> Host<S> {
             self.core.control.clear_peer(row.into());
             return;
         };
-        let PeerFields { role, pid, lease_serial, .. } = fields;
-        let who = Who { serial, row, role, pid, lease_serial };
+        let PeerFields { role, pid, uid, lease_serial, .. } = fields;
+        let who = Who { serial, row, role, pid, uid, lease_serial };
         self.core.leases.push(LeasesOf { who, scan, is_earlier: true });
         self.core.pool.quarantine(serial);
-        self.core.control.set_peer_state(row.into(), PeerState::Suspect);
         tracing::info!(serial, pid = fields.pid, "a guest of an earlier host still lives");
-        self.peers.push(Peer {
+        let mut peer = Peer {
             who,
             pidfd,
             link: None,
             state: PeerState::Suspect,
+            suspected: None,
             stock: Vec::new(),
             heartbeat_seen: 0,
             heartbeat_tick: 0,
             ended: None,
             settles: false,
-        });
+        };
+        self.core.set_suspect(&mut peer, SuspectReason::HostReplaced, String::new());
+        self.peers.push(peer);
     }
 
     /// A guest that was interrupted while it attached anew has several rows. One is enough for what it

@@ -41,6 +41,9 @@ impl<S: Service> Host<S> {
         if ended {
             self.sweep_ended();
         }
+        if !self.core.deferred.is_empty() {
+            self.answer_deferred();
+        }
         busy
     }
 

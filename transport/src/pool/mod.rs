@@ -35,7 +35,7 @@ use owners::{Hold, OwnerTable};
 use plan::{Plan, UNIT_COUNT_MAX};
 use runs::Runs;
 use slots::SlotTable;
-use write_off::NOBODY;
+pub(crate) use write_off::NOBODY;
 
 /// The slots of a segment. Host only.
 #[derive(Debug)]

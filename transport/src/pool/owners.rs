@@ -15,7 +15,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    pub(super) fn add(&mut self, slot_bytes: u64) {
+    pub(crate) fn add(&mut self, slot_bytes: u64) {
         self.slots += 1;
         self.bytes += slot_bytes;
     }
@@ -23,6 +23,11 @@ impl Holding {
     pub(super) fn subtract(&mut self, slot_bytes: u64) {
         self.slots -= 1;
         self.bytes -= slot_bytes;
+    }
+
+    /// Both together.
+    pub(crate) fn with(self, other: Holding) -> Holding {
+        Holding { slots: self.slots + other.slots, bytes: self.bytes + other.bytes }
     }
 
     /// The rest, where `part` is a part of it.

@@ -9,7 +9,7 @@ use crate::Serial;
 use onecopy_shm::{SlotState, fence_before_scan};
 
 /// Owner of what is written off: the serial that no attach ever has.
-pub(super) const NOBODY: Serial = 0;
+pub(crate) const NOBODY: Serial = 0;
 
 impl VarSlotPool {
     /// Writes off all that is granted to an owner or quarantined of it, and forgets the owner.

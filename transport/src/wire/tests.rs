@@ -35,6 +35,13 @@ fn every_request_error_travels_whole() {
         RequestError::BadSlot { slot: 1, generation: 2, length_bytes: 3 },
         RequestError::UnknownKind { kind: 200 },
         RequestError::Malformed { kind: 1, length_bytes: 2, offset: 3 },
+        SettleError::UnknownPeer { serial: 1 }.into(),
+        SettleError::Healthy { serial: 1 }.into(),
+        SettleError::NotAllowed { uid: 1, expected: 2 }.into(),
+        SettleError::HostItself { serial: 1, pid: 2 }.into(),
+        SettleError::CannotKill { serial: 1, errno: 2 }.into(),
+        SettleError::NotProven { serial: 1, waited_ms: 2 }.into(),
+        SettleError::TooMany { waiting: 1, waiting_max: 2 }.into(),
     ];
     for error in errors {
         assert_eq!(RequestError::decode(&error.encode()), Some(error));

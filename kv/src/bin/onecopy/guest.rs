@@ -3,10 +3,12 @@
 use crate::cli::{Common, PingArgs, Place};
 use crate::exit::Failure;
 use crate::out;
+use crate::peers::amount;
 use onecopy::cache::{Cache, CacheOptions};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::GuestOptions;
 use onecopy_transport::segment::SegmentPath;
+use onecopy_transport::wire::PeerInfo;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 
@@ -80,14 +82,28 @@ pub fn ping(args: &PingArgs) -> Result<(), Failure> {
 }
 
 pub fn stat(args: &Common) -> Result<(), Failure> {
-    let stats = with_cache(args, Role::Reader, |cache| host_stats(cache, deadline(args)))?;
+    let (mut stats, peers) = with_cache(args, Role::Reader, |cache| {
+        Ok((host_stats(cache, deadline(args))?, cache.guest().peers(deadline(args))?))
+    })?;
+    let waiting: Vec<PeerInfo> =
+        peers.into_iter().filter(|peer| peer.quarantined.slots > 0).collect();
     if args.json {
+        stats.insert("quarantined_by_peer".to_owned(), waiting.iter().map(waiting_json).collect());
         return out::line(Value::Object(stats));
     }
     let width = stats.keys().map(String::len).max().unwrap_or(0);
-    let rows: Vec<String> =
+    let mut rows: Vec<String> =
         stats.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
+    rows.extend(waiting.iter().map(|peer| {
+        let (serial, pid) = (peer.serial, peer.pid);
+        format!("quarantined of peer {serial} (process {pid})  {}", amount(peer.quarantined))
+    }));
     out::line(rows.join("\n"))
+}
+
+fn waiting_json(peer: &PeerInfo) -> Value {
+    json!({ "serial": peer.serial, "pid": peer.pid, "slots": peer.quarantined.slots,
+            "bytes": peer.quarantined.bytes })
 }
 
 /// The host's figures by their names.

@@ -4,11 +4,14 @@ use crate::cli::Common;
 use crate::exit::Failure;
 use crate::guest::{deadline, host_stats, segment_path, with_cache};
 use crate::out;
+use crate::peers::{amount, lower};
 use onecopy::cache::Cache;
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy::size::ByteSize;
 use onecopy_transport::format::{HostState, Role};
-use onecopy_transport::inspect::{DeadAudit, Inspection, inspect as inspect_segment};
+use onecopy_transport::inspect::{
+    DeadAudit, InspectedPeer, Inspection, inspect as inspect_segment,
+};
 use onecopy_transport::segment::SegmentStatus;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -47,7 +50,7 @@ pub fn ask_host(cache: &Cache, until: Instant) -> Result<Findings, Failure> {
 }
 
 /// Slots by state, with the names that `stat` has for them.
-type Slots = [(&'static str, u64); 5];
+type Slots = [(&'static str, u64); 6];
 
 fn counted(dead: &DeadAudit) -> Slots {
     let counts = &dead.counts;
@@ -57,12 +60,14 @@ fn counted(dead: &DeadAudit) -> Slots {
         ("granted", counts.granted.slots),
         ("retired", counts.retired.slots),
         ("quarantined", counts.quarantined.slots),
+        ("written_off", counts.written_off.slots),
     ]
 }
 
 fn asked(cache: &Cache, until: Instant) -> Result<Slots, Failure> {
     let stats = host_stats(cache, until)?;
-    Ok(["published", "free", "granted", "retired", "quarantined"].map(|name| {
+    let names = ["published", "free", "granted", "retired", "quarantined", "written_off"];
+    Ok(names.map(|name| {
         let figure = stats.get(&format!("slots_{name}")).and_then(Value::as_u64);
         (name, figure.unwrap_or(0))
     }))
@@ -98,13 +103,17 @@ fn map_text(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Stri
     let (peers, serial) = (inspection.peers.len(), inspection.serial_last);
     row("peers", format!("{peers} in the table, last serial {serial}"));
     for peer in &inspection.peers {
-        let (role, state) = (lower(peer.role), lower(peer.state));
-        row(
-            "",
-            format!("{}: process {}, user {}, {role}, {state}", peer.serial, peer.pid, peer.uid),
-        );
+        let InspectedPeer { fields, quarantined, .. } = peer;
+        let (role, state) = (lower(fields.role), lower(fields.state));
+        let waiting = match quarantined.slots {
+            0 => String::new(),
+            _ => format!(", {} quarantined", amount(*quarantined)),
+        };
+        let (serial, pid, uid) = (fields.serial, fields.pid, fields.uid);
+        row("", format!("{serial}: process {pid}, user {uid}, {role}, {state}{waiting}"));
     }
-    let slots: Vec<String> = slots.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let slots: Vec<String> =
+        slots.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
     row("slots", slots.join(", "));
     for (slot_bytes, class) in &inspection.classes {
         let (count, extents) = (class.slots, plural(class.extents, "extent"));
@@ -116,11 +125,6 @@ fn map_text(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Stri
         false => findings.iter().for_each(|finding| row("audit", finding.clone())),
     }
     text
-}
-
-/// The name of a state, as a word in a sentence.
-fn lower(state: impl std::fmt::Debug) -> String {
-    format!("{state:?}").to_lowercase()
 }
 
 fn plural(count: u64, what: &str) -> String {
@@ -140,8 +144,11 @@ fn as_json(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Value
         .peers
         .iter()
         .map(|peer| {
-            json!({ "serial": peer.serial, "pid": peer.pid, "uid": peer.uid,
-                    "role": lower(peer.role), "state": lower(peer.state) })
+            let InspectedPeer { fields, granted, quarantined, .. } = peer;
+            json!({ "serial": fields.serial, "pid": fields.pid, "uid": fields.uid,
+                    "role": lower(fields.role), "state": lower(fields.state),
+                    "granted_slots": granted.slots, "quarantined_slots": quarantined.slots,
+                    "quarantined_bytes": quarantined.bytes })
         })
         .collect();
     let slots: serde_json::Map<String, Value> =

@@ -7,6 +7,7 @@ mod guest;
 mod inspect;
 mod keys;
 mod out;
+mod peers;
 mod replay;
 mod serve;
 mod signals;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Ping(args) => guest::ping(&args),
         Command::Stat(args) => guest::stat(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Peers(args) => peers::peers(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::ReplayGuest(args) => replay::guest(&args),

@@ -384,6 +384,7 @@ fn peer(serial: u32, role: Role, lease_serial: u32) -> PeerFields {
         boot_id: 1,
         uid: 1,
         lease_serial,
+        suspicion: None,
     }
 }
 

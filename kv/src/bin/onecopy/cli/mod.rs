@@ -2,11 +2,13 @@
 
 mod blocks;
 mod host;
+mod peers;
 mod replay;
 mod values;
 
 pub use blocks::{GetArgs, KeyArgs, PutArgs, RmArgs};
 pub use host::{DestroyArgs, ServeArgs};
+pub use peers::{PeersArgs, PeersCommand, SettleArgs};
 pub use replay::{DemoArgs, ReplayArgs, ReplayGuestArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -67,6 +69,8 @@ pub enum Command {
     /// Show how a segment's memory is divided and audit it, with or without a host
     #[command(after_help = INSPECT_HELP)]
     Inspect(Common),
+    /// List the peers of a segment, with or without a host, or settle one that is not proven dead
+    Peers(PeersArgs),
     /// Replay a trace of LLM requests with several guest processes, every byte checked
     Replay(ReplayArgs),
     /// Show what it does: four processes, growth, a SIGKILL, and a table at the end

@@ -1,0 +1,195 @@
+//! Settling a peer by hand whose death nobody has proven: SIGKILL and waiting for the proof, or
+//! writing off what it holds. Nothing is freed without a proof.
+
+use super::Host;
+use super::events::HostEvent;
+use super::liveness::Gone;
+use super::peer::Who;
+use crate::Serial;
+use crate::format::PeerState;
+use crate::pool::{Holding, LeaseVisitor};
+use crate::process::ProcessError;
+use crate::service::{Service, ServiceContext};
+use crate::wire::{SettleError, Settled, SettledWords, Settlement};
+use onecopy_shm::LeaseScan;
+use rustix::process::Signal;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// Who waits for a peer to be settled.
+pub(super) enum Asker {
+    Handle(Sender<Result<Settled, SettleError>>),
+    Guest { serial: Serial, request_id: u32 },
+}
+
+/// One peer to be settled, and who asked for it.
+pub(super) struct Settling {
+    serial: Serial,
+    how: Settlement,
+    asker: Asker,
+    asked: Instant,
+    deadline: Instant,
+}
+
+impl Settling {
+    pub fn new(serial: Serial, how: Settlement, asker: Asker, deadline: Instant) -> Settling {
+        Settling { serial, how, asker, asked: Instant::now(), deadline }
+    }
+}
+
+impl<S: Service> Host<S> {
+    /// Settles a peer. The answer comes when it is done, or when the proof did not come in time.
+    // r[impl peer.settle]
+    pub(super) fn settle(&mut self, settling: Settling) {
+        let serial = settling.serial;
+        let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
+            let error = SettleError::UnknownPeer { serial: serial.into() };
+            return self.answer_asker(settling.asker, Err(error));
+        };
+        // Where there is a proof, nothing needs settling but to act on it.
+        if self.peers[index].pidfd.is_dead().unwrap_or(false) {
+            self.settling.push(settling);
+            return self.recover(index, Gone::Dead);
+        }
+        match settling.how {
+            Settlement::Kill => match self.kill(index) {
+                Ok(()) => self.settling.push(settling),
+                Err(error) => self.answer_asker(settling.asker, Err(error)),
+            },
+            Settlement::WriteOff => {
+                let result = self.write_off(index);
+                self.answer_asker(settling.asker, result);
+            }
+        }
+    }
+
+    /// Sends SIGKILL through the pidfd, which can only reach this very process.
+    fn kill(&mut self, index: usize) -> Result<(), SettleError> {
+        let peer = &self.peers[index];
+        let Who { serial, pid, .. } = peer.who;
+        if pid == std::process::id() {
+            return Err(SettleError::HostItself { serial: serial.into(), pid: pid.into() });
+        }
+        peer.pidfd.send_signal(Signal::KILL).map_err(|error| {
+            let errno = match error {
+                ProcessError::System { source, .. } => source.raw_os_error().unsigned_abs(),
+                _ => 0,
+            };
+            SettleError::CannotKill { serial: serial.into(), errno: errno.into() }
+        })?;
+        tracing::warn!(serial, pid, "guest sent SIGKILL");
+        self.core.counters.peers_killed += 1;
+        self.core.tell(HostEvent::Killed { serial, pid });
+        Ok(())
+    }
+
+    /// Forgets a peer whose process may live on. What it may still write or read is never used
+    /// again; all of that is stored before its row is free, so a host that dies here finds either.
+    // r[impl peer.write-off]
+    fn write_off(&mut self, index: usize) -> Result<Settled, SettleError> {
+        let who = self.peers[index].who;
+        if self.peers[index].state == PeerState::Attached {
+            return Err(SettleError::Healthy { serial: who.serial.into() });
+        }
+        let peer = self.peers.swap_remove(index);
+        self.poller.forget(&peer.pidfd);
+        if let Some(link) = peer.link.as_ref() {
+            self.poller.forget_link(link);
+        }
+        let leases = self.core.lease_count(who.serial);
+        let held = self.core.service.held_by(who.serial);
+        // From here on its leases are refused, so the look below finds all that ever count.
+        self.core.control.set_attached(who.row.into(), 0);
+        let mut slots = Holding::default();
+        if !self.shares_leases(&who) {
+            slots = self.write_off_leased(who.serial);
+        }
+        slots = slots.with(self.core.pool.write_off(who.serial));
+        self.part_with(&who);
+        self.core.counters.peers_written_off += 1;
+        tracing::warn!(
+            serial = who.serial,
+            pid = who.pid,
+            slots = slots.slots,
+            "guest written off"
+        );
+        let (serial, pid) = (who.serial, who.pid);
+        self.core.tell(HostEvent::WrittenOff { serial, pid, slots: slots.slots });
+        let settled = Settled { proven: false, slots, leases, held };
+        self.settled(serial, settled);
+        Ok(settled)
+    }
+
+    /// Whether another attach goes on with the lease table of this one.
+    pub(super) fn shares_leases(&self, who: &Who) -> bool {
+        self.peers
+            .iter()
+            .any(|peer| peer.who.lease_serial == who.lease_serial && peer.who.serial != who.serial)
+    }
+
+    fn write_off_leased(&mut self, serial: Serial) -> Holding {
+        let tables = self.core.leases.iter().filter(|leases| leases.who.serial == serial);
+        let tables: Vec<LeaseScan> = tables.map(|leases| leases.scan.clone()).collect();
+        let mut scan = |visit: &mut LeaseVisitor<'_>| {
+            for table in &tables {
+                table.for_each(&mut *visit);
+            }
+        };
+        for slot in self.core.pool.published_leased(&mut scan) {
+            let clock_s = self.core.clock_s;
+            let mut context = ServiceContext { pool: &mut self.core.pool, clock_s };
+            self.core.service.withdraw(slot, &mut context);
+            // Done already by every service that keeps to the contract.
+            let _ = self.core.pool.retire(slot);
+        }
+        self.core.pool.write_off_leased(&mut scan)
+    }
+
+    /// Whether somebody waits for this peer to be settled.
+    pub(super) fn is_settling(&self, serial: Serial) -> bool {
+        self.settling.iter().any(|settling| settling.serial == serial)
+    }
+
+    /// Answers all who wait for this peer.
+    pub(super) fn settled(&mut self, serial: Serial, settled: Settled) {
+        let waiting = std::mem::take(&mut self.settling);
+        for settling in waiting {
+            match settling.serial == serial {
+                true => self.answer_asker(settling.asker, Ok(settled)),
+                false => self.settling.push(settling),
+            }
+        }
+    }
+
+    /// Tells those whose time is over that the process has not ended yet.
+    pub(super) fn expire_settling(&mut self, now: Instant) {
+        let waiting = std::mem::take(&mut self.settling);
+        for settling in waiting {
+            let Settling { serial, asked, deadline, .. } = settling;
+            if now < deadline {
+                self.settling.push(settling);
+                continue;
+            }
+            let waited_ms = milliseconds(now.saturating_duration_since(asked));
+            let error = SettleError::NotProven { serial: serial.into(), waited_ms };
+            self.answer_asker(settling.asker, Err(error));
+        }
+    }
+
+    fn answer_asker(&mut self, asker: Asker, result: Result<Settled, SettleError>) {
+        match asker {
+            // Nobody may be there any more to hear it.
+            Asker::Handle(answer) => {
+                let _ = answer.send(result);
+            }
+            Asker::Guest { serial, request_id } => {
+                let words = result.map(|settled| SettledWords::encode(&settled));
+                self.tell_settled(serial, request_id, words);
+            }
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

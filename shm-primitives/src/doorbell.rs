@@ -21,6 +21,7 @@
 //! | --- | --- | --- | --- |
 //! | `doorbell.sleep` | SeqCst fence behind the odd store, or behind the commit | the other's SeqCst fence | one of the two sees the other |
 
+use crate::crash_point;
 use crate::region::{ReadWord, Word};
 use crate::sync::{Ordering, fence};
 
@@ -60,6 +61,7 @@ impl Sleeper {
     /// Says "asleep". The caller must then look for work once more, and only if there is none go to
     /// sleep in the kernel; on every way out it calls [`Sleeper::awake`].
     // r[impl doorbell.prepare]
+    // r[impl crash.p6]
     pub fn prepare(&mut self) {
         self.value = if cfg!(onecopy_mutant = "doorbell_value_reused") {
             1
@@ -68,6 +70,7 @@ impl Sleeper {
         };
         // Relaxed: the fence orders it.
         self.word.store(self.value, Ordering::Relaxed);
+        crash_point!("doorbell.asleep.stored");
         if !cfg!(onecopy_mutant = "doorbell_prepare_without_fence") {
             // edge: doorbell.sleep
             fence(Ordering::SeqCst);

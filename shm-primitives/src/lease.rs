@@ -31,6 +31,7 @@
 mod lines;
 mod scan;
 
+use crate::crash_point;
 use crate::error::{LeaseError, LeaseTableError, LeasesFull};
 use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
 use crate::region::Region;
@@ -143,6 +144,9 @@ impl LeaseTable {
     /// [`LeaseError`]: the slot is not published in this generation, the guest was cut off, no cell
     /// is left. No lease is left behind.
     // r[impl lease.published]
+    // r[impl crash.s11]
+    // r[impl crash.l1]
+    // r[impl crash.l2]
     #[inline]
     pub fn lease_published(
         &self,
@@ -153,7 +157,9 @@ impl LeaseTable {
     ) -> Result<LeaseCell, LeaseError> {
         #[cfg(onecopy_mutant = "lease_check_first")]
         check(slot, state, attached, attached_value)?;
+        crash_point!("lease.before");
         let cell = self.lease(slot)?;
+        crash_point!("lease.stored");
         #[cfg(not(onecopy_mutant = "lease_check_first"))]
         if let Err(refusal) = check(slot, state, attached, attached_value) {
             self.release(cell);
@@ -164,9 +170,11 @@ impl LeaseTable {
 
     /// Ends a lease. The caller no longer touches the slot. A cell of another table is ignored.
     // r[impl lease.release]
+    // r[impl crash.s12]
     #[inline]
     pub fn release(&self, cell: LeaseCell) {
         self.lines.give_back(&cell);
+        crash_point!("lease.released");
     }
 
     /// Number of leases now: looks at every cell that was ever used.

@@ -8,6 +8,7 @@
 //! | [`lease`] | [`LeaseTable`] of a guest's readers; [`LeaseScan`] for the host that wants to reuse |
 //! | [`ring`], [`frame`] | the `BipBuffer`, a one-way byte queue: [`Producer`], [`Consumer`], [`FrameHeader`] |
 //! | [`doorbell`], [`spin`] | sleeping without missing a wake-up: [`Sleeper`], [`Waker`], [`SpinBudget`] |
+//! | [`fault`] | crash points and counted stores, in test builds alone |
 //! | [`fork`] | [`ForkGuard`] tells a forked child apart |
 //! | [`sys`], [`sys_socket`] | system calls that need unsafe code |
 //! | [`error`] | what can go wrong, one enum per operation |
@@ -36,6 +37,7 @@
 
 pub mod doorbell;
 pub mod error;
+pub mod fault;
 pub mod fork;
 mod format;
 pub mod frame;

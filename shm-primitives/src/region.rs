@@ -9,6 +9,7 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::error::{IndexOutOfRange, RegionError};
+use crate::fault::shared_store;
 use crate::mapping::{Access, Mapping};
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -309,6 +310,7 @@ impl Word {
     /// Stores `value`. `ordering` is Relaxed, Release or SeqCst, as for [`AtomicU64::store`].
     #[inline]
     pub fn store(&self, value: u64, ordering: Ordering) {
+        shared_store();
         self.atomic().store(value, ordering);
     }
 
@@ -371,6 +373,7 @@ impl Words {
     /// [`IndexOutOfRange`]: there is no such word.
     #[inline]
     pub fn store(&self, index: u64, value: u64, ordering: Ordering) -> Result<(), IndexOutOfRange> {
+        shared_store();
         self.atomic(index)?.store(value, ordering);
         Ok(())
     }

@@ -46,6 +46,20 @@ pub(crate) fn map_shared(
     NonNull::new(start.cast()).ok_or(Errno::FAULT)
 }
 
+/// Ends the process with nothing run: no destructor, no handler, no other thread.
+#[cfg(all(feature = "faults", debug_assertions, not(loom)))]
+pub(crate) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: it has no preconditions, and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Stops the process until it is let go on; the calling thread runs nothing more before that.
+#[cfg(all(feature = "faults", debug_assertions, not(loom)))]
+pub(crate) fn stop_this_process() {
+    // SAFETY: sends a signal to the calling thread; nobody can handle it.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
 /// Gives back what [`map_shared`] mapped.
 ///
 /// # Safety

@@ -3,6 +3,7 @@
 use super::Cache;
 use crate::error::AskError;
 use crate::protocol::{self, Head};
+use onecopy_shm::copy_shared;
 use onecopy_transport::guest::CallError;
 use std::mem::size_of;
 use std::time::Instant;
@@ -81,6 +82,7 @@ impl Cache {
         }
     }
 
+    // r[impl crash.p2]
     fn call_into<Entry: IntoBytes + Immutable>(
         &self,
         kind: u8,
@@ -95,7 +97,7 @@ impl Cache {
         let fill = |payload: &mut [u8]| {
             if let Some((first, rest)) = payload.split_at_mut_checked(HEAD_BYTES) {
                 first.copy_from_slice(head.as_bytes());
-                rest.copy_from_slice(bytes);
+                copy_shared!("ring.request.half", rest, bytes);
             }
         };
         self.guest.call_into(kind, length as u32, fill, reply, until)

@@ -3,6 +3,7 @@
 use super::{Cache, PublishOptions, Published, ToPublish};
 use crate::error::PublishError;
 use crate::key::Key;
+use onecopy_shm::copy_shared;
 use std::time::Instant;
 
 /// Most blocks and bytes that a batch holds unpublished at a time, so that a large batch does not
@@ -79,6 +80,7 @@ impl Cache {
         outcomes.append(&mut self.publish_until(std::mem::take(group), until));
     }
 
+    // r[impl crash.s5]
     fn copy_in(
         &self,
         key: &Key,
@@ -91,7 +93,7 @@ impl Cache {
         let slot_bytes = fill.slot_bytes();
         let room = fill.get_mut(..payload.len());
         let room = room.ok_or(PublishError::TooLong { length_bytes, slot_bytes })?;
-        room.copy_from_slice(payload);
+        copy_shared!("slot.fill.half", room, payload);
         Ok(ToPublish { fill, key: *key, length_bytes, options })
     }
 }

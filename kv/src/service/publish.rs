@@ -6,6 +6,7 @@ use crate::index::InsertError;
 use crate::key::Key;
 use crate::note::{Cold, NOTE_CHECKSUM, Note, expiry_s};
 use crate::protocol::{PublishEntry, PublishOutcome};
+use onecopy_shm::crash_point;
 use onecopy_shm::{SlotRef, SlotState};
 use onecopy_transport::Serial;
 use onecopy_transport::pool::SlotView;
@@ -66,6 +67,7 @@ impl Core {
     }
 
     /// Note and state word first, then the index entry: whoever finds the block finds it whole.
+    // r[impl crash.s9]
     fn put_in(
         &mut self,
         serial: Serial,
@@ -89,6 +91,7 @@ impl Core {
             }
             return refusal;
         }
+        crash_point!("slot.publish.indexed");
         self.usage.add(view, length_bytes);
         self.policy.insert(slot.slot, view.class);
         PublishOutcome::Published

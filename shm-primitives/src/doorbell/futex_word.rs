@@ -2,6 +2,7 @@
 //! One futex in shared memory.
 
 use crate::error::RegionError;
+use crate::fault::shared_store;
 use crate::region::Region;
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
@@ -40,6 +41,7 @@ impl FutexWord {
     }
 
     pub(super) fn store(&self, value: u32) {
+        shared_store();
         // Relaxed: the system call behind it orders it before the wake.
         self.atomic().store(value, Ordering::Relaxed);
     }

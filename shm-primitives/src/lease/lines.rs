@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64 as TableCounter;
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::{LeaseCell, LeaseScan, lease_table_bytes};
+use crate::crash_point;
 use crate::error::{LeaseTableError, LeasesFull, RegionError};
 use crate::fork::ForkGuard;
 use crate::format::{LEASE_CELLS_PER_LINE, LINE_BYTES, LeaseTableHead};
@@ -274,10 +275,12 @@ impl Shared {
     /// Has scanners look at this line, too. Lines are first used in order, under the pool's mutex,
     /// so the mark only ever grows.
     // r[impl lease.high-water]
+    // r[impl crash.l3]
     fn raise_high_water(&self, line: u32) {
         let cells = u64::from(line + 1) * u64::from(LEASE_CELLS_PER_LINE);
         // Relaxed. edge: lease.high-water, by the fence that follows each lease in the line.
         self.high_water.store(cells, Ordering::Relaxed);
+        crash_point!("lease.high_water.raised");
     }
 
     /// Ends this thread's ownership of the line.

@@ -5,6 +5,7 @@ use super::edges::{COMMIT_LOAD, RELEASE_STORE, mutant};
 use super::error::{MalformedReason, ReadError, RingError};
 use super::layout::{HEADER_BYTES, frame_bytes, frame_length_max};
 use super::memory::{FrameBytes, RingMemory};
+use crate::crash_point;
 use crate::frame::{EMPTY_WORD, FrameHeader, HeaderWord};
 #[cfg(not(loom))]
 use crate::region::Region;
@@ -66,6 +67,7 @@ impl Consumer {
     /// [`ReadError::Malformed`], for good, when what stands there is no frame: it never reads as
     /// empty.
     // r[impl ring.order]
+    // r[impl crash.c1]
     #[inline]
     pub fn try_read(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
         // edge: ring.commit
@@ -74,6 +76,7 @@ impl Consumer {
             return self.read_empty().map(|()| None);
         }
         let Found { start, header } = self.find(word)?;
+        crash_point!("ring.read.loaded");
         if mutant!("ring_release_before_read") {
             self.memory.store_read_position(start + frame_bytes(header.length), RELEASE_STORE);
         }
@@ -108,10 +111,12 @@ impl Consumer {
         Ok(())
     }
 
+    // r[impl crash.c3]
     #[inline]
     fn publish(&mut self) {
         // edge: ring.release
         self.memory.store_read_position(self.read, RELEASE_STORE);
+        crash_point!("ring.release.after");
         self.published = self.read;
     }
 
@@ -247,8 +252,10 @@ impl Frame<'_> {
 }
 
 impl Drop for Frame<'_> {
+    // r[impl crash.c2]
     #[inline]
     fn drop(&mut self) {
+        crash_point!("ring.release.before");
         self.bytes.finish();
         self.consumer.release(self.start, self.header);
     }

@@ -7,6 +7,7 @@
 
 use super::error::RingError;
 use super::layout::{DATA_OFFSET, HEADER_BYTES, READ_POSITION_OFFSET, ring_layout};
+use crate::fault::shared_store;
 use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering};
 use core::ptr::NonNull;
@@ -77,6 +78,7 @@ impl RingMemory {
             Some(left) => self.stores_left.set(left),
             None => return,
         }
+        shared_store();
         self.data_word(position).store(word, ordering);
     }
 
@@ -89,6 +91,7 @@ impl RingMemory {
     /// Stores the read position. The consumer's alone.
     #[inline]
     pub(super) fn store_read_position(&self, position: u64, ordering: Ordering) {
+        shared_store();
         self.read_position_word().store(position, ordering);
     }
 

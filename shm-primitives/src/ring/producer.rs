@@ -5,6 +5,7 @@ use super::edges::{COMMIT_STORE, RELEASE_LOAD, mutant};
 use super::error::{CommitError, GrantError, RingError};
 use super::layout::{HEADER_BYTES, frame_bytes, frame_length_max};
 use super::memory::{GrantBytes, RingMemory};
+use crate::crash_point;
 use crate::frame::{EMPTY_WORD, FrameHeader, WRAP_WORD};
 #[cfg(not(loom))]
 use crate::region::Region;
@@ -72,6 +73,7 @@ impl Producer {
     /// [`GrantError::Full`] until the consumer releases frames, [`GrantError::TooLarge`] for a payload
     /// that never fits, [`GrantError::Corrupt`] for good when the consumer's position is impossible.
     // r[impl ring.full]
+    // r[impl crash.p1]
     #[inline]
     pub fn try_grant(&mut self, length_max: u32) -> Result<Grant<'_>, GrantError> {
         let place = self.place(length_max)?;
@@ -85,6 +87,7 @@ impl Producer {
         // everything up to `place.end` less the capacity and does not look behind the write position
         // before a commit, and this grant borrows the only producer: nobody else touches the bytes.
         let bytes = unsafe { self.memory.grant_bytes(place.start + HEADER_BYTES, length_max) };
+        crash_point!("ring.grant.after");
         Ok(Grant { producer: self, start: place.start, length_max, bytes })
     }
 
@@ -155,6 +158,8 @@ impl Producer {
     // r[impl ring.commit]
     // r[impl ring.following_zero]
     // r[impl ring.death]
+    // r[impl crash.p4]
+    // r[impl crash.p5]
     #[inline]
     fn publish(&mut self, start: u64, length: u32, header: u64) {
         let next = start + frame_bytes(length);
@@ -164,6 +169,7 @@ impl Producer {
             self.memory.store_header(next, EMPTY_WORD, Ordering::Relaxed);
         }
         if start == self.write {
+            crash_point!("ring.commit.before");
             // edge: ring.commit
             self.memory.store_header(start, header, COMMIT_STORE);
         } else {
@@ -172,6 +178,7 @@ impl Producer {
         if !zero_first {
             self.memory.store_header(next, EMPTY_WORD, Ordering::Relaxed);
         }
+        crash_point!("ring.commit.after");
         self.write = next;
         self.memory.prefetch_for_write(next + PREFETCH_BYTES);
     }
@@ -179,6 +186,7 @@ impl Producer {
     /// Publishes a frame at the start of the ring: the wrap that leads there comes last, so that one
     /// store shows both.
     // r[impl ring.wrap]
+    // r[impl crash.p3]
     #[cold]
     fn publish_wrapped(&mut self, start: u64, header: u64) {
         if mutant!("ring_wrap_before_frame") {
@@ -187,6 +195,7 @@ impl Producer {
             return;
         }
         self.memory.store_header(start, header, Ordering::Relaxed);
+        crash_point!("ring.wrap.before");
         // edge: ring.commit
         self.memory.store_header(self.write, WRAP_WORD, COMMIT_STORE);
     }

@@ -2,8 +2,10 @@
 //! own that do what they are told, and waiting that always ends.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
+mod batch;
 mod cgroup;
 mod echo;
+mod faults;
 mod host;
 mod load;
 mod peer;

@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The process. It is killed when this is dropped, and when the test's process ends.
@@ -87,6 +87,34 @@ impl Peer {
         self.answers.recv_timeout(patience).ok()
     }
 
+    /// The next answer, or `None` when the process ends without one.
+    pub fn answer_or_end(&mut self) -> Option<String> {
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("peer {} neither answers nor ends", self.pid())
+            }
+        }
+    }
+
+    /// Gives an order, and waits for its answer or for the end of the process.
+    pub fn try_tell(&mut self, order: &str) -> Option<String> {
+        self.try_order(order);
+        self.answer_or_end()
+    }
+
+    /// Gives an order and does not wait, nor mind when the process has ended.
+    pub fn try_order(&mut self, order: &str) {
+        let orders = self.orders.as_mut().unwrap();
+        let _ = writeln!(orders, "{order}").and_then(|()| orders.flush());
+    }
+
+    /// Waits for the end of a process that ended by a fault: with the code of those.
+    pub fn died_of_a_fault(&mut self) -> bool {
+        self.wait().code() == Some(86)
+    }
+
     /// Gives an order and waits for its answer.
     pub fn tell(&mut self, order: &str) -> String {
         self.order(order);
@@ -115,9 +143,19 @@ impl Peer {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// SIGSTOP, and waits until all of its threads stand still.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        self.wait_stopped();
+    }
+
+    /// Waits until all of its threads stand still.
+    pub fn wait_stopped(&self) {
         let tasks = format!("/proc/{}/task", self.pid());
         super::wait_for("the stop of a peer", || {
             std::fs::read_dir(&tasks).unwrap().all(|task| {
@@ -137,6 +175,13 @@ impl Peer {
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::KILL);
         self.child.wait().unwrap()
+    }
+
+    /// Kills it if it has not ended yet.
+    pub fn end(&mut self) {
+        if !self.has_ended() {
+            self.kill();
+        }
     }
 
     /// Waits for a process that ends by itself.

@@ -6,7 +6,7 @@ use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_chi
 use super::{key, soon};
 use onecopy::cache::{Block, Cache, Fill, PublishOptions};
 use onecopy::error::{AskError, LookupError};
-use onecopy::service::{CacheService, CacheServiceOptions};
+use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{CallError, Guest, GuestOptions};
 use onecopy_transport::host::{Host, HostEvent, HostHandle};
@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// answered came because it was answered, not because its time was up.
 const CALL_DEADLINE: Duration = Duration::from_secs(600);
 
+/// A kind of request that no service here knows.
+const NO_KIND: u8 = 200;
+
 /// Reads orders from standard input until it ends.
 pub fn run_script() -> ExitCode {
     // Nothing a test starts outlives it.
@@ -39,7 +42,7 @@ pub fn run_script() -> ExitCode {
 }
 
 /// What an order brings.
-type Outcome = Result<String, String>;
+pub(super) type Outcome = Result<String, String>;
 
 #[derive(Default)]
 struct Script {
@@ -113,12 +116,35 @@ impl Script {
             "close_socket" => self.close_socket(),
             "grown_to" => Ok(self.grown_to.load(Ordering::Relaxed).to_string()),
             "limit_file_bytes" => limit_file_bytes(number(1)),
-            "host" => self.serve(number(1), number(2), number(3)),
+            "host" => self.serve(number(1), number(2), number(3), None),
+            "quiet_host" => self.serve(number(1), number(2), 0, Some(number(3))),
             "host_audit" => self.audit(),
             "pool_bytes" => self.host_figure("pool_bytes"),
             "growth_failed" => self.growth_failed(),
+            "fault" => {
+                let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+                super::faults::arm(&words)
+            }
+            "exists" => text(self.cache()?.exists(&key(number(1)))),
+            "host_stat" => self.host_figure(word(1)),
+            "host_cut_off" => {
+                let host = self.host.as_ref().ok_or("no host")?;
+                text(host.cut_off(number(1) as u32, "by hand", soon()))
+            }
+            "repeat" => (0..number(1)).try_fold(String::new(), |_, _| self.obey(&words[2..])),
+            "call" => {
+                let bytes = super::payload(1, number(1) as usize);
+                text(
+                    self.cache()?.guest().call(NO_KIND, &bytes, soon()).map(|reply| reply.to_vec()),
+                )
+            }
             "host_leave" => text(self.host.take().ok_or("no host")?.leave()),
-            other => Err(format!("unknown order {other:?}")),
+            other => {
+                let (first, count) = (number(1), number(2));
+                let done =
+                    super::batch::obey(self.cache()?, other, first..first + count, number(3));
+                done.unwrap_or_else(|| Err(format!("unknown order {other:?}")))
+            }
         }
     }
 
@@ -322,8 +348,15 @@ impl Script {
         text(rustix::net::shutdown(&socket, Shutdown::Both))
     }
 
-    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB [GUESTS_MAX]`.
-    fn serve(&mut self, pool_mib: u64, pool_max_mib: u64, guests_max: u64) -> Outcome {
+    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB [GUESTS_MAX]`, or `quiet_host POOL_MIB
+    /// POOL_MAX_MIB [BLOCKS]`. A quiet one stores nothing by itself: its heart beats once an hour.
+    fn serve(
+        &mut self,
+        pool_mib: u64,
+        pool_max_mib: u64,
+        guests_max: u64,
+        quiet: Option<u64>,
+    ) -> Outcome {
         let mut options = super::small_host(&self.segment);
         if guests_max > 0 {
             options.guests_max = guests_max as u32;
@@ -333,7 +366,14 @@ impl Script {
         options.grant_bytes_max = Some(options.pool_bytes_max);
         let (tell, events) = channel();
         options.events = Some(tell);
-        let service = CacheService::new(CacheServiceOptions::default());
+        if quiet.is_some() {
+            options.heartbeat_interval = Duration::from_secs(3600);
+        }
+        let mut service = CacheServiceOptions::default();
+        if let Some(blocks) = quiet.filter(|&blocks| blocks > 0) {
+            service.capacity = Capacity::Blocks(blocks);
+        }
+        let service = CacheService::new(service);
         let host = Host::start(options, service).map_err(|error| format!("{error}"))?;
         let epoch = host.boot_epoch();
         (self.host, self.events) = (Some(host.handle()), Some(events));

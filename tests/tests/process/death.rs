@@ -116,6 +116,7 @@ fn thirty_guests_die_at_random_moments_and_the_others_notice_nothing() {
 }
 
 // r[verify peer.closed_socket]
+// r[verify crash.t9]
 #[test]
 fn a_closed_socket_is_not_a_death() {
     let segment = Segment::new();
@@ -149,6 +150,7 @@ fn a_closed_socket_is_not_a_death() {
 }
 
 // r[verify peer.closed_socket]
+// r[verify crash.t8]
 #[test]
 fn a_process_whose_main_thread_has_ended_is_alive() {
     let segment = Segment::new();

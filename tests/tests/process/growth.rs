@@ -21,6 +21,7 @@ const SMALL: u64 = 8 << 20;
 const LARGE: u64 = 64 << 20;
 
 // r[verify growth.publish]
+// r[verify crash.g4]
 #[test]
 fn a_pool_grows_while_two_others_read_and_write() {
     let segment = Segment::new();
@@ -90,6 +91,7 @@ fn a_request_that_needs_growth_waits_for_it() {
 
 // r[verify growth.publish]
 // r[verify growth.refill_waits]
+// r[verify crash.g3]
 #[test]
 fn a_pool_that_cannot_grow_says_so_with_numbers_and_loses_nothing() {
     let segment = Segment::new();

@@ -21,6 +21,7 @@ use crate::process::{Pidfd, ProcessError};
 use crate::segment::{PathError, SegmentPath};
 use crate::socket::{AttachSocket, ConnectError, ReceiveError, SendError, SocketError};
 use crate::wire::{HANDSHAKE_MAGIC, Hello, PROTOCOL_VERSION, Refusal, Welcome};
+use onecopy_shm::crash_point;
 use onecopy_shm::error::ForkGuardError;
 use onecopy_shm::{Consumer, ForkGuard, Producer, Sleeper, SpinBudget, Waker, Word};
 use rustix::event::{EventfdFlags, eventfd};
@@ -180,6 +181,7 @@ fn connect(options: &GuestOptions, deadline: Instant) -> Result<AttachSocket, At
     Ok(AttachSocket::connect(&path, deadline)?)
 }
 
+// r[impl crash.t3]
 fn attach_over(
     socket: AttachSocket,
     options: GuestOptions,
@@ -212,6 +214,7 @@ fn attach_over(
         Fittings { control: &control, growth: &growth, options: &options, welcome: &welcome };
     let (link, watcher) = fittings.link(rings, attached, welcomed.socket, welcomed.doorbell)?;
     let pool = areas.pool_views()?;
+    crash_point!("attach.done");
     Ok(Guest {
         inner: Arc::new(Inner {
             fork,
@@ -237,14 +240,17 @@ fn attach_over(
 }
 
 /// Says hello and takes the answer.
+// r[impl crash.t2]
 fn greet(socket: AttachSocket, hello: &Hello, deadline: Instant) -> Result<Welcomed, AttachError> {
     let pidfd = Pidfd::of_self()?;
     let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(AttachError::Doorbell)?;
     socket.send(hello.as_bytes(), &[pidfd.as_fd(), doorbell.as_fd()], deadline)?;
+    crash_point!("attach.hello_sent");
     let mut record = [0; size_of::<Welcome>()];
     let received = socket.receive(&mut record, DESCRIPTORS_MAX, deadline)?;
     let welcome = check_welcome(&record[..received.length.min(record.len())])?;
+    crash_point!("attach.descriptors_taken");
     Ok(Welcomed { welcome, descriptors: received.descriptors, socket, doorbell })
 }
 

@@ -6,6 +6,7 @@ use super::link::{Outgoing, SLOT_FLAGS};
 use super::reply::Reply;
 use super::{Guest, Inner, Pending};
 use crate::wire::{SERVICE_KIND_MAX, SERVICE_KIND_MIN, SlotPayload, kind};
+use onecopy_shm::copy_shared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
@@ -67,13 +68,14 @@ impl Guest {
     pub fn call(&self, kind: u8, payload: &[u8], deadline: Instant) -> Result<Reply, CallError> {
         match u32::try_from(payload.len()) {
             Ok(length) if length <= self.inner.inline_bytes_max => {
-                self.call_with(kind, length, |target| target.copy_from_slice(payload), deadline)
+                let fill = |target: &mut [u8]| copy_shared!("ring.request.half", target, payload);
+                self.call_with(kind, length, fill, deadline)
             }
             _ => {
                 self.inner.check_kind(kind)?;
                 let mut reservation = self.reserve(payload.len() as u64, deadline)?;
                 if let Some(target) = reservation.get_mut(..payload.len()) {
-                    target.copy_from_slice(payload);
+                    copy_shared!("slot.payload.half", target, payload);
                 }
                 self.call_slot(kind, reservation, payload.len() as u64, deadline)
             }
@@ -180,7 +182,8 @@ impl Guest {
             SlotPayload { slot: granted.slot.to_u64().into(), length_bytes: length_bytes.into() };
         let length = payload.as_bytes().len() as u32;
         let outgoing = Outgoing { kind, flags: SLOT_FLAGS, length, request_slot: Some(granted) };
-        let fill = |target: &mut [u8]| target.copy_from_slice(payload.as_bytes());
+        let bytes = payload.as_bytes();
+        let fill = |target: &mut [u8]| copy_shared!("ring.request.half", target, bytes);
         let link = &self.inner.link;
         let (state, request_id) = link.submit(link.lock(), outgoing, fill, deadline)?;
         // From here on the table of requests has the slot.

@@ -7,6 +7,7 @@ use super::pending::{Answer, AnswerBytes, Expected, PendingTable};
 use super::slots::SlotDirectory;
 use crate::wire::{ErrorWords, GrantedAt, Grants, SlotPayload, flag, kind};
 use onecopy_shm::Frame;
+use onecopy_shm::crash_point;
 use std::mem::size_of;
 use zerocopy::FromBytes;
 
@@ -123,6 +124,7 @@ impl Desk {
     }
 
     /// Puts granted slots into their magazine.
+    // r[impl crash.s4]
     fn stock(&mut self, frame: &Frame<'_>) -> Result<(), LinkError> {
         let header = frame.header();
         let head_bytes = size_of::<Grants>();
@@ -140,6 +142,7 @@ impl Desk {
         let class = word(0);
         for entry in (head_bytes..length).step_by(entry_bytes) {
             let granted = self.slots.of_class(word(entry), word(entry + 8), class)?;
+            crash_point!("guest.grant.taken");
             self.magazines.push(granted);
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::error::{CallError, DetachError, LinkEnd};
 use super::link::{Locked, Outgoing};
 use super::{Guest, Inner};
 use crate::wire::kind;
+use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use std::sync::PoisonError;
 use std::sync::atomic::{Ordering, fence};
@@ -92,7 +93,7 @@ impl Inner {
     fn send_goodbye(&self, deadline: Instant) -> Result<(Locked<'_>, u32), CallError> {
         let outgoing = Outgoing::inline(kind::GOODBYE, size_of::<u64>() as u32);
         let serial = u64::from(self.serial).to_le_bytes();
-        let fill = |target: &mut [u8]| target.copy_from_slice(&serial);
+        let fill = |target: &mut [u8]| copy_shared!("ring.request.half", target, &serial);
         self.link.submit(self.link.lock(), outgoing, fill, deadline)
     }
 
@@ -107,6 +108,7 @@ impl Inner {
 impl Drop for Inner {
     // r[impl guest.goodbye]
     // r[impl guest.fork]
+    // r[impl crash.t6]
     fn drop(&mut self) {
         let watcher = self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !self.fork.is_this_process() {

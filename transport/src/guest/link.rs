@@ -15,6 +15,7 @@ use crate::format::HostState;
 use crate::socket::AttachSocket;
 use crate::wire::{flag, kind};
 use onecopy_shm::{Consumer, GrantError, Producer, ReadWord, Sleeper, SpinBudget, Waker, Word};
+use onecopy_shm::{copy_shared, crash_point};
 use rustix::fd::OwnedFd;
 use rustix::net::Shutdown;
 use std::hint::spin_loop;
@@ -326,6 +327,7 @@ impl Link {
     }
 
     /// Commits a request, if there is room now; returns its id. `fill` is taken only then.
+    // r[impl crash.s6]
     #[inline]
     pub(super) fn try_submit<F: FnOnce(&mut [u8])>(
         &self,
@@ -355,6 +357,7 @@ impl Link {
             state.desk.pending.forget(request_id);
             return Err(self.broken(state, LinkError::Commit(error)));
         }
+        crash_point!("guest.request.sent");
         self.ring(state);
         Ok(request_id)
     }
@@ -433,7 +436,7 @@ impl Link {
         let length = count as u32 * 8;
         let Ok(mut grant) = state.producer.try_grant(length) else { return false };
         for (target, word) in grant.bytes_mut().chunks_exact_mut(8).zip(&words) {
-            target.copy_from_slice(&word.to_le_bytes());
+            copy_shared!("ring.request.half", target, &word.to_le_bytes());
         }
         if count > 0 && grant.commit(length, kind::GIVE_BACK, 0, 0).is_ok() {
             self.ring(state);

@@ -12,6 +12,7 @@ use super::{Guest, Inner};
 use crate::format::Role;
 use crate::pool::ClassIndex;
 use crate::wire::{Refill, RequestError, kind};
+use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +64,8 @@ impl Guest {
             return reservation(held);
         }
         let (outgoing, refill) = inner.refill_request(&state, wanted, 1);
-        let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
+        let bytes = refill.as_bytes();
+        let fill = |target: &mut [u8]| copy_shared!("ring.request.half", target, bytes);
         match inner.link.try_submit(&mut state, outgoing, &mut Some(fill)) {
             Ok(request_id) => inner.link.abandon(&mut state, request_id),
             Err(CallError::Full) => {}
@@ -244,7 +246,8 @@ impl Inner {
             return Ok(state);
         }
         let (outgoing, refill) = self.refill_request(&state, wanted, count);
-        let fill = |target: &mut [u8]| target.copy_from_slice(refill.as_bytes());
+        let bytes = refill.as_bytes();
+        let fill = |target: &mut [u8]| copy_shared!("ring.request.half", target, bytes);
         let (state, request_id) = match self.link.submit(state, outgoing, fill, deadline) {
             Ok(asked) => asked,
             Err(error) => return Err((self.link.lock(), wanted.error(error))),

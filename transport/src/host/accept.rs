@@ -16,6 +16,7 @@ use crate::segment::{SystemError, reopen};
 use crate::service::Service;
 use crate::socket::{AttachSocket, ReceiveError, Received};
 use crate::wire::{Hello, Refusal, Welcome, hello_field};
+use onecopy_shm::crash_point;
 use onecopy_shm::{Access, SERIAL_MAX};
 use rustix::io::Errno;
 use std::error::Error;
@@ -149,6 +150,8 @@ impl<S: Service> Host<S> {
 
     /// Puts the guest in service, then hands out its descriptors.
     // r[impl attach.in_service_first]
+    // r[impl crash.t0]
+    // r[impl crash.t1]
     fn let_in(&mut self, socket: &AttachSocket, accepted: Accepted) -> Result<Entry, Refusal> {
         let serial = self.next_serial()?;
         let lease_serial = self.lease_serial(&accepted, serial);
@@ -159,8 +162,10 @@ impl<S: Service> Host<S> {
         let capacity = self.core.options.ring_capacity_bytes;
         let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
             .map_err(out_of)?;
+        crash_point!("attach.files_made");
         self.core.control.set_peer(row.into(), &fields);
         self.core.leases.push(LeasesOf { who, scan: files.scan.clone(), is_earlier: false });
+        crash_point!("attach.row_stored");
         let Accepted { pidfd, doorbell, .. } = accepted;
         match self.hand_out(socket, &who, &pidfd, &doorbell, &files) {
             Ok(rings) => Ok(Entry { who, pidfd, doorbell, rings }),
@@ -178,6 +183,7 @@ impl<S: Service> Host<S> {
     }
 
     /// Everything that can fail comes before the descriptors leave; after them the guest is in.
+    // r[impl crash.t2.host]
     fn hand_out(
         &self,
         socket: &AttachSocket,
@@ -193,6 +199,7 @@ impl<S: Service> Host<S> {
         self.poller.watch(doorbell, Ready::Doorbell)?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         socket.try_send(self.welcome(who, files).as_bytes(), &borrowed)?;
+        crash_point!("attach.descriptors_sent");
         Ok(rings)
     }
 
@@ -256,6 +263,7 @@ impl<S: Service> Host<S> {
 
     /// A process that comes back to this segment keeps its lease table, if it is the same process.
     // r[impl attach.lease-table]
+    // r[impl crash.t5]
     fn lease_serial(&self, accepted: &Accepted, serial: Serial) -> Serial {
         let segment_id = self.core.control.segment_id();
         let is_its_own = |named: &Serial| {

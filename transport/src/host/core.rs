@@ -12,6 +12,7 @@ use crate::layout::Geometry;
 use crate::pool::VarSlotPool;
 use crate::service::{Answer, Payload, Request, Service, ServiceContext};
 use crate::wire::{self, ErrorWords, RequestError, SERVICE_KIND_MIN, SlotPayload, flag, kind};
+use onecopy_shm::copy_shared;
 use onecopy_shm::{FrameHeader, LeaseScan, Producer, SlotRef, SlotState};
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
@@ -204,9 +205,10 @@ fn goodbye(
 }
 
 /// Copies as much of `bytes` into the reply as it takes.
+// r[impl crash.p2]
 pub(super) fn answer(bytes: &[u8], reply: &mut [u8], flags: u8) -> Carried {
     let length = bytes.len().min(reply.len());
-    reply[..length].copy_from_slice(&bytes[..length]);
+    copy_shared!("ring.reply.half", &mut reply[..length], &bytes[..length]);
     Carried::Answer { length: length as u32, flags }
 }
 

@@ -9,6 +9,7 @@ use crate::growth_helper::GrowthHelper;
 use crate::layout::{ControlLayout, Geometry};
 use crate::segment::{Backing, GrowError, Span, SystemError};
 use crate::service::Service;
+use onecopy_shm::crash_point;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -157,6 +158,7 @@ struct GrowthStep {
 impl GrowthStep {
     /// Allocates blocks in both files. Of a step that fails nothing is kept: where memory is short,
     /// what is not used has to be there for others.
+    // r[impl crash.g3]
     fn run(&self) -> Result<(), GrowError> {
         let grown = self.reserve();
         if grown.is_err()
@@ -167,13 +169,16 @@ impl GrowthStep {
         grown
     }
 
+    // r[impl crash.g1]
     fn reserve(&self) -> Result<(), GrowError> {
         let GrowthFiles { pool, control, backing, control_backing, layout, helper } = &self.files;
         let is_wanted = || !self.cancel.load(Ordering::Relaxed);
         let helper = helper.as_ref();
         backing.reserve_spans(pool.as_fd(), &[self.pool], helper, &is_wanted)?;
         let slots = slot_spans(layout, self.slots);
-        control_backing.reserve_spans(control.as_fd(), &slots, helper, &is_wanted)
+        control_backing.reserve_spans(control.as_fd(), &slots, helper, &is_wanted)?;
+        crash_point!("growth.files_extended");
+        Ok(())
     }
 }
 
@@ -238,12 +243,15 @@ impl<S: Service> Core<S> {
 impl<S: Service> Host<S> {
     /// Publishes a step that has ended, and answers who waited for it.
     // r[impl growth.publish]
+    // r[impl crash.g2]
     pub(super) fn finish_growth(&mut self) {
         let Some((from_bytes, to_bytes, result)) = self.core.growth.finished() else { return };
         match result {
             Ok(()) => {
                 self.core.control.set_slots_ready(self.core.geometry.slots_for(to_bytes));
+                crash_point!("growth.slots_published");
                 self.core.control.set_pool_bytes(to_bytes);
+                crash_point!("growth.published");
                 self.core.pool.grow();
                 self.core.counters.grown += 1;
                 tracing::info!(from_bytes, to_bytes, "pool grown");

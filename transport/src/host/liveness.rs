@@ -15,6 +15,7 @@ use crate::segment::AreaFile;
 use crate::service::{Service, ServiceContext};
 use crate::wire::{Settled, kind};
 use onecopy_shm::FRAME_HEADER_BYTES;
+use onecopy_shm::crash_point;
 use std::time::Instant;
 
 /// How it is known that an attach is over.
@@ -47,10 +48,12 @@ impl<S: Service> Host<S> {
 
     /// Ends a peer's link, not its life: what it holds is quarantined until it is proven dead.
     // r[impl peer.cut_off]
+    // r[impl crash.stopped]
     pub(super) fn cut_off(&mut self, index: usize, reason: String) {
         let peer = &mut self.peers[index];
         tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest cut off");
         self.core.control.set_attached(peer.who.row.into(), 0);
+        crash_point!("peer.cut_off.stored");
         if let Some(link) = peer.link.take() {
             self.poller.forget_link(&link);
         }
@@ -64,6 +67,7 @@ impl<S: Service> Host<S> {
     }
 
     /// A peer's pidfd is readable.
+    // r[impl crash.t8]
     pub(super) fn on_death(&mut self, serial: Serial) {
         if let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial)
             && self.peers[index].pidfd.is_dead().unwrap_or(false)
@@ -74,6 +78,7 @@ impl<S: Service> Host<S> {
 
     /// A peer's socket was closed: no proof of anything, but it cannot be woken any more.
     // r[impl peer.closed_socket]
+    // r[impl crash.t9]
     pub(super) fn on_socket_closed(&mut self, serial: Serial) {
         let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
             return;
@@ -93,6 +98,8 @@ impl<S: Service> Host<S> {
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
     // r[impl peer.recover]
+    // r[impl crash.t4]
+    // r[impl crash.guest]
     pub(super) fn recover(&mut self, index: usize, gone: Gone) {
         let started = Instant::now();
         let mut peer = self.peers.swap_remove(index);
@@ -102,13 +109,16 @@ impl<S: Service> Host<S> {
             self.poller.forget_link(link);
         }
         self.core.set_state(&mut peer, PeerState::Dead);
+        crash_point!("peer.recover.dead_stored");
         self.core.carry_out_rest(&mut peer);
+        crash_point!("peer.recover.requests_done");
         let waited_for = self.is_settling(who.serial);
         let (leases, held) = match waited_for {
             true => (self.core.lease_count(who.serial), self.core.service.held_by(who.serial)),
             false => (0, 0),
         };
         let holding = self.core.take_back_all(&who);
+        crash_point!("peer.recover.slots_back");
         let slots = holding.slots;
         self.part_with(&who);
         if waited_for {
@@ -136,15 +146,19 @@ impl<S: Service> Host<S> {
     pub(super) fn part_with(&mut self, who: &Who) {
         let mut context = ServiceContext { pool: &mut self.core.pool, clock_s: self.core.clock_s };
         self.core.service.peer_gone(who.serial, &mut context);
+        crash_point!("peer.recover.pins_dropped");
         self.core.control.set_attached(who.row.into(), 0);
         self.core.leases.retain(|leases| leases.who.serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.deferred.retain(|deferred| deferred.serial != who.serial);
         self.core.reclaim();
+        crash_point!("peer.recover.leases_dropped");
         // The row goes first: files without a row are swept at the next start, a row without its
         // lease table would be in the way of it.
         self.core.control.clear_peer(who.row.into());
+        crash_point!("peer.recover.row_cleared");
         self.remove_files(who);
+        crash_point!("peer.recover.files_removed");
     }
 
     /// Unlinks the files of one attach; its lease table only if no other attach uses it.

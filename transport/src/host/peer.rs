@@ -7,6 +7,7 @@ use crate::pool::ClassIndex;
 use crate::process::Pidfd;
 use crate::socket::AttachSocket;
 use onecopy_shm::FrameHeader;
+use onecopy_shm::crash_point;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -148,7 +149,11 @@ impl Link {
     }
 
     /// Wakes the guest if it sleeps and there is something new for it.
+    // r[impl crash.s3]
     pub fn announce(&mut self) {
+        if self.unannounced {
+            crash_point!("host.reply.committed");
+        }
         if std::mem::take(&mut self.unannounced) && self.rings.waker.should_ring() {
             // A full socket buffer already holds bytes that wake it; a closed one is seen by epoll.
             let _ = self.socket.send_byte(WAKE_BYTE);

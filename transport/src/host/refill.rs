@@ -9,6 +9,7 @@ use crate::pool::{ClassIndex, GrantError, NoRoom};
 use crate::service::{Service, ServiceContext};
 use crate::wire::{GrantedAt, Grants, Refill, RequestError, flag, kind};
 use onecopy_shm::SlotRef;
+use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 
@@ -121,7 +122,7 @@ impl<S: Service> Core<S> {
                     let offset = self.pool.slot(slot).map_or(0, |view| view.offset);
                     let at = GrantedAt { slot: slot.to_u64().into(), offset: offset.into() };
                     let end = length + size_of::<GrantedAt>();
-                    reply[length..end].copy_from_slice(at.as_bytes());
+                    copy_shared!("ring.reply.half", &mut reply[length..end], at.as_bytes());
                     length = end;
                 }
                 Err(error) if granted == 0 => return Err(error),

@@ -22,6 +22,7 @@ use crate::segment::{
 };
 use crate::service::{Service, ServiceError, ServiceStart};
 use crate::socket::{AttachListener, BindError, SocketMode};
+use onecopy_shm::crash_point;
 use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{Access, Mapping, Sleeper};
 use rustix::io::Errno;
@@ -213,6 +214,7 @@ impl<S: Service> Host<S> {
         Host::with_segment(options, service, dir, lock, opened)
     }
 
+    // r[impl crash.restart]
     fn with_segment(
         options: HostOptions,
         mut service: S,
@@ -290,11 +292,13 @@ impl<S: Service> Host<S> {
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
         control.set_host_pid(std::process::id().into());
+        crash_point!("host.start.epoch_stored");
         if !fresh {
             let header = control.reader();
             host.core.growth.give_back_unpublished(header.pool_bytes(), header.slots_ready());
         }
         host.take_over(peers, found);
+        crash_point!("host.start.taken_over");
         control.set_host_state(HostState::Serving);
         host.serving = true;
         Ok(host)
@@ -338,6 +342,7 @@ fn check_options(options: &HostOptions) -> Result<(), StartError> {
 }
 
 /// Makes a segment: the pool first, then the control area, whose magic is stored last of all.
+// r[impl crash.start]
 fn make_segment(
     dir: &SegmentDir,
     options: &HostOptions,
@@ -357,6 +362,7 @@ fn make_segment(
     let whole = Span { from_bytes: 0, to_bytes: pool_bytes };
     pool.backing.reserve_spans(pool.file.as_fd(), &[whole], helper, &|| true)?;
     pool.write_header(segment_id)?;
+    crash_point!("host.start.pool_made");
 
     let control_file = dir.create_file(AreaFile::Control)?;
     let control_backing = Backing::detect(&control_file, &control_path(dir))?;
@@ -372,6 +378,7 @@ fn make_segment(
     control.set_created_unix_s(unix_s());
     control.set_slots_ready(slots);
     control.set_pool_bytes(pool_bytes);
+    crash_point!("host.start.sizes_stored");
     let control = ControlWriter::initialise(mapping, &geometry, segment_id)?;
     Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: true })
 }

@@ -50,6 +50,8 @@ impl<S: Service> Host<S> {
 
     /// Sorts out the slots and peers of an earlier life, before anybody is let in.
     // r[impl host.take_over]
+    // r[impl crash.host]
+    // r[impl crash.double]
     pub(super) fn take_over(&mut self, peers: Vec<FoundPeer>, slots: Vec<FoundSlot>) {
         for peer in peers {
             self.take_over_peer(peer);

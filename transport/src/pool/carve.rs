@@ -11,6 +11,7 @@ use super::error::NoRoom;
 use super::extents::Extent;
 use super::plan::Plan;
 use crate::control::ExtentFields;
+use onecopy_shm::crash_point;
 use onecopy_shm::{SlotState, SlotWord};
 
 impl VarSlotPool {
@@ -51,6 +52,7 @@ impl VarSlotPool {
     }
 
     // r[impl pool.carve-order]
+    // r[impl crash.h.carve]
     fn carve(&mut self, class: ClassIndex, plan: Plan) -> Option<u32> {
         let unit_first = self.units.take(plan.units)?;
         let Some(slot_first) = self.ids.take(plan.slots) else {
@@ -67,6 +69,7 @@ impl VarSlotPool {
             self.control.set_slot_place(slot, self.slot_offset(&extent, slot), slot_bytes);
             self.control.set_slot_word(slot, word);
         }
+        crash_point!("host.carve.words_stored");
         self.control.set_extent(
             unit_first.into(),
             &ExtentFields {
@@ -97,11 +100,13 @@ impl VarSlotPool {
     }
 
     // r[impl pool.give-back-order]
+    // r[impl crash.h.uncarve]
     fn uncarve(&mut self, number: u32) {
         let extent = *self.extents.at(number);
         let slot_bytes = self.classes.slot_bytes(extent.class);
         self.extents.remove(number);
         self.control.clear_extent(extent.unit_first.into());
+        crash_point!("host.uncarve.extent_cleared");
         for slot in extent.slots() {
             let entry = &mut self.slots[slot];
             entry.word = legal(entry.word.uncarve(), entry.word);

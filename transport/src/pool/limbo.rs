@@ -8,6 +8,7 @@
 use super::carve::legal;
 use super::error::SlotError;
 use super::{SlotRef, VarSlotPool};
+use onecopy_shm::crash_point;
 use onecopy_shm::{SlotState, fence_before_scan};
 
 /// Is told of every lease that a look meets.
@@ -24,10 +25,13 @@ impl VarSlotPool {
     /// # Errors
     /// [`SlotError`]: no such slot, another generation, not published.
     // r[impl pool.retire]
+    // r[impl crash.s10]
     pub fn retire(&mut self, slot: SlotRef) -> Result<(), SlotError> {
         let word = self.check(slot, SlotState::Published)?;
         // edge: lease.check (with the fence in `reclaim`)
+        crash_point!("slot.retire.before");
         self.change(slot.slot, legal(word.retire(), word));
+        crash_point!("slot.retire.after");
         self.slots[slot.slot].previous = UNSEEN;
         self.limbo.push(slot.slot);
         Ok(())

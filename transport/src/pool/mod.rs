@@ -22,6 +22,7 @@ mod write_off;
 pub use classes::{ClassIndex, ClassTable, TooLarge};
 pub use error::{GrantError, NoRoom, RecoverError, SlotError};
 pub use limbo::LeaseVisitor;
+use onecopy_shm::crash_point;
 pub use owners::Holding;
 pub use recover::{FoundSlot, Unfinished};
 pub use view::{PoolCounts, SlotView};
@@ -103,6 +104,7 @@ impl VarSlotPool {
     /// Takes up the sizes that the header publishes now: call it after growth, once both areas are
     /// real and both sizes are stored. A size smaller than before is not taken.
     // r[impl pool.grow]
+    // r[impl crash.g4]
     pub fn grow(&mut self) {
         let geometry = self.control.geometry();
         let pool_bytes = self.control.pool_bytes().min(geometry.pool_bytes_max);
@@ -132,6 +134,8 @@ impl VarSlotPool {
     /// [`GrantError`]: no room, with the numbers that say where it is; a class or a serial that
     /// cannot be.
     // r[impl pool.grant]
+    // r[impl crash.s1]
+    // r[impl crash.s2]
     pub fn grant(&mut self, owner: Serial, class: ClassIndex) -> Result<SlotRef, GrantError> {
         if owner > SERIAL_MAX {
             return Err(GrantError::SerialTooLarge { serial: owner, serial_max: SERIAL_MAX });
@@ -146,7 +150,9 @@ impl VarSlotPool {
         let slot = self.extents.take_free(extent, &self.slots);
         let word = self.slots[slot].word;
         self.hold(owner, Hold::Granted, slot);
+        crash_point!("slot.grant.before");
         self.change(slot, legal(word.grant(owner), word));
+        crash_point!("slot.grant.after");
         Ok(SlotRef { slot, generation: word.generation() })
     }
 
@@ -167,6 +173,8 @@ impl VarSlotPool {
     /// # Errors
     /// [`SlotError`]: as for [`VarSlotPool::give_back`], or more bytes than the slot has.
     // r[impl pool.publish-order]
+    // r[impl crash.s7]
+    // r[impl crash.s8]
     pub fn publish(
         &mut self,
         owner: Serial,
@@ -183,7 +191,9 @@ impl VarSlotPool {
         self.unhold(Hold::Granted, slot.slot);
         self.slots[slot.slot].length_bytes = length_bytes;
         self.control.set_slot_publication(slot.slot, length_bytes, note, cold);
+        crash_point!("slot.publish.noted");
         self.change(slot.slot, legal(word.publish(), word));
+        crash_point!("slot.publish.stored");
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use super::file::{
 use super::status::{read_at, word};
 use crate::format::{POOL_MAGIC, PoolHeader};
 use onecopy_shm::error::{MapError, RegionError};
+use onecopy_shm::fault::shared_store;
 use onecopy_shm::{Access, Mapping, Region};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -250,6 +251,7 @@ impl PoolFile {
         if self.backing.takes_pread() {
             let refused = SystemError::on("write", &self.path);
             for &(offset, value) in words {
+                shared_store();
                 write_at(self.file.as_fd(), &value.to_le_bytes(), offset).map_err(&refused)?;
             }
             return Ok(());

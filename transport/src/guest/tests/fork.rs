@@ -24,6 +24,7 @@ fn in_child(answer: impl FnOnce() -> i32) -> i32 {
 }
 
 // r[verify guest.fork]
+// r[verify crash.t6]
 #[test]
 fn in_a_forked_child_every_method_refuses_and_every_drop_does_nothing() {
     let (guest, mut host) = attached();

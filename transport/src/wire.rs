@@ -184,9 +184,11 @@ pub mod kind {
     pub const GOODBYE: u8 = 3;
     /// Guest, R: any bytes, which come back.
     pub const PING: u8 = 4;
-    /// Guest, R: nothing; answered by the host's stats as JSON text.
+    /// Guest, R: [`super::TextAsk`]; answered by [`super::TextHead`] and a piece of the host's stats as
+    /// JSON text.
     pub const STATS: u8 = 5;
-    /// Guest, R: nothing; answered by the audit's findings as text, first byte 1 when clean.
+    /// Guest, R: [`super::TextAsk`]; answered by [`super::TextHead`] and a piece of the audit's findings
+    /// as text, first byte 1 when clean.
     pub const AUDIT: u8 = 6;
     /// Guest, R: [`super::Handover`]; answered by nothing. Slots of earlier attaches that it still uses.
     pub const HANDOVER: u8 = 7;
@@ -262,6 +264,23 @@ pub struct SlotPayload {
     pub slot: le::U64,
     /// Bytes of payload.
     pub length_bytes: le::U64,
+}
+
+/// Asks for a piece of a text, which may be longer than a frame takes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TextAsk {
+    /// First byte wanted. With 0 the text is made anew; from there on it stays as it is until its end
+    /// was read.
+    pub offset: le::U64,
+}
+
+/// Head of a piece; its bytes follow up to the end of the frame.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TextHead {
+    /// Bytes of the whole text.
+    pub text_bytes: le::U64,
 }
 
 /// A typed refusal of one request.

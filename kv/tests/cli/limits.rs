@@ -91,3 +91,23 @@ fn a_pool_grows_beyond_its_first_size() {
     host.running.signal(Signal::TERM);
     host.running.end().done();
 }
+
+// r[verify cli.serve.ring]
+#[test]
+fn the_smallest_ring_serves_every_command() {
+    let space = Space::new();
+    let host = Host::start(&space.join("segment"), &["--ring=1K"]);
+    let block: Vec<u8> = (0..900_000_u32).map(|number| number as u8).collect();
+    host.put("block", &block).done();
+    assert_eq!(host.guest(&["get", "block"]).done().stdout, block);
+    assert_eq!(host.guest(&["stat", "--json"]).done().json()["blocks"], 1);
+    assert_eq!(host.guest(&["inspect", "--json"]).done().json()["audit"], "clean");
+    let trace = space.join("trace");
+    let hash_ids: Vec<u64> = (0..200).collect();
+    let line = serde_json::json!({ "timestamp": 0, "input_length": 200 * 512, "output_length": 1,
+                                   "hash_ids": hash_ids });
+    std::fs::write(&trace, format!("{line}\n{line}\n")).unwrap();
+    let replay = ["replay", "--guests=1", "--block-size=4K", "--json", "--trace", &trace];
+    assert_eq!(host.guest(&replay).done().json()["hits"], 200);
+    host.leave().done();
+}

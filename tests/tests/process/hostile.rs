@@ -60,6 +60,11 @@ fn nonsense_is_refused() {
     let another = u64::from(other.serial()).to_le_bytes();
     malformed(guest.ask(kind::GOODBYE, 0, &another).refusal(), 8);
     malformed(guest.ask(kind::GOODBYE, 0, &[]).refusal(), 0);
+    // A text is asked for from its beginning on.
+    malformed(guest.ask(kind::STATS, 0, &[]).refusal(), 0);
+    malformed(guest.ask(kind::AUDIT, 0, &8_u64.to_le_bytes()).refusal(), 8);
+    malformed(guest.ask(kind::STATS, 0, &u64::MAX.to_le_bytes()).refusal(), 8);
+    assert!(guest.ask(kind::AUDIT, 0, &0_u64.to_le_bytes()).bytes.len() > 8);
     // To give back what is another's, or nobody's, gives nothing back.
     let refused = host.stat("requests_refused");
     let words = [slot.to_u64(), 0, u64::MAX, 1 << 32].map(u64::to_le_bytes).concat();

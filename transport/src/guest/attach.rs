@@ -235,6 +235,7 @@ fn attach_over(
             closing: AtomicBool::new(false),
             succession: Succession::default(),
             watcher: Mutex::new(watcher),
+            text_turn: Mutex::new(()),
         }),
     })
 }

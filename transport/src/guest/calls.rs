@@ -243,7 +243,8 @@ impl Guest {
     /// [`CallError`].
     pub fn ping(&self, deadline: Instant) -> Result<Duration, CallError> {
         let started = Instant::now();
-        self.ask_host(kind::PING, deadline)?;
+        self.inner.enter()?;
+        self.inner.ask(Outgoing::inline(kind::PING, 0), |_| {}, deadline)?;
         Ok(started.elapsed())
     }
 
@@ -252,8 +253,8 @@ impl Guest {
     /// # Errors
     /// [`CallError`].
     pub fn host_stats(&self, deadline: Instant) -> Result<String, CallError> {
-        let reply = self.ask_host(kind::STATS, deadline)?;
-        Ok(String::from_utf8_lossy(&reply).into_owned())
+        let text = self.ask_text(kind::STATS, deadline)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// What the host's audit found: whether it is clean, and its findings as text.
@@ -261,13 +262,8 @@ impl Guest {
     /// # Errors
     /// [`CallError`].
     pub fn host_audit(&self, deadline: Instant) -> Result<(bool, String), CallError> {
-        let reply = self.ask_host(kind::AUDIT, deadline)?;
-        let (clean, text) = reply.split_first().unwrap_or((&0, &[]));
+        let audit = self.ask_text(kind::AUDIT, deadline)?;
+        let (clean, text) = audit.split_first().unwrap_or((&0, &[]));
         Ok((*clean == 1, String::from_utf8_lossy(text).into_owned()))
-    }
-
-    fn ask_host(&self, kind: u8, deadline: Instant) -> Result<Reply, CallError> {
-        self.inner.enter()?;
-        self.inner.ask(Outgoing::inline(kind, 0), |_| {}, deadline)
     }
 }

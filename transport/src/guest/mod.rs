@@ -35,6 +35,7 @@ mod request;
 mod reserve;
 mod slots;
 mod succession;
+mod text;
 mod wait;
 mod watcher;
 
@@ -103,6 +104,8 @@ struct Inner {
     closing: AtomicBool,
     succession: Succession,
     watcher: Mutex<Option<Watcher>>,
+    /// Held by the thread that is being told a text.
+    text_turn: Mutex<()>,
 }
 
 /// Where the pool is mapped, for registering the memory with a device.

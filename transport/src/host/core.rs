@@ -83,11 +83,13 @@ impl<S: Service> Core<S> {
         wanted.max(ERROR_BYTES).min(replies.frame_length_max())
     }
 
-    /// Carries out one request and writes its answer into `reply`.
+    /// Carries out one request and writes its answer into `reply`. `text` is what this guest is being
+    /// told in pieces.
     pub fn carry_out(
         &mut self,
         who: &Who,
         stock: &mut Vec<Stock>,
+        text: &mut Vec<u8>,
         header: &FrameHeader,
         bytes: &[u8],
         reply: &mut [u8],
@@ -99,8 +101,7 @@ impl<S: Service> Core<S> {
             kind::HANDOVER => self.hand_over(who, bytes),
             kind::GOODBYE => goodbye(who, header, bytes, reply),
             kind::PING => Ok(echo(bytes, reply)),
-            kind::STATS => Ok(text(&self.stats_json(), reply)),
-            kind::AUDIT => Ok(self.audit_text(reply)),
+            kind::STATS | kind::AUDIT => self.text_piece(header, text, bytes, reply),
             kind::PEERS | kind::SETTLE => self.defer(who, header, bytes),
             service if service >= SERVICE_KIND_MIN => self.serve_request(who, header, bytes, reply),
             unknown => Err(RequestError::UnknownKind { kind: unknown.into() }),
@@ -214,10 +215,6 @@ pub(super) fn answer(bytes: &[u8], reply: &mut [u8], flags: u8) -> Carried {
 
 fn echo(bytes: &[u8], reply: &mut [u8]) -> Carried {
     answer(bytes, reply, 0)
-}
-
-fn text(text: &str, reply: &mut [u8]) -> Carried {
-    answer(text.as_bytes(), reply, 0)
 }
 
 fn refuse(error: RequestError, reply: &mut [u8]) -> Carried {

@@ -6,7 +6,7 @@
 use super::Host;
 use super::core::{Carried, Core};
 use super::events::HostEvent;
-use super::peer::{Ended, Peer, Suspected, Who};
+use super::peer::{Ended, Link, Peer, Suspected, Who};
 use crate::Serial;
 use crate::control::Suspicion;
 use crate::format::{PeerState, SuspectReason};
@@ -219,7 +219,8 @@ impl<S: Service> Core<S> {
                 self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
             unread.resize(unread.len().max(bound as usize), 0);
             let reply = &mut unread[..bound as usize];
-            let carried = self.carry_out(who, stock, &header, &link.request_bytes, reply);
+            let Link { request_bytes, text, .. } = &mut link;
+            let carried = self.carry_out(who, stock, text, &header, request_bytes, reply);
             if matches!(carried, Carried::Goodbye { .. }) {
                 break;
             }

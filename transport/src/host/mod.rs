@@ -28,6 +28,7 @@ mod stats;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod text;
 mod turn;
 mod wake;
 

@@ -83,6 +83,8 @@ pub(super) struct Link {
     pub rings: Rings,
     /// The host's own copy of the request at hand.
     pub request_bytes: Vec<u8>,
+    /// A text of which the guest has not asked for the end yet; empty otherwise.
+    pub text: Vec<u8>,
     /// A request that has been copied out and waits for room for its answer, and how much room.
     pub waiting: Option<(FrameHeader, u32)>,
     /// The far end of the socket was closed; the rings may still be used.
@@ -113,6 +115,7 @@ impl Link {
             doorbell,
             rings,
             request_bytes: Vec::new(),
+            text: Vec::new(),
             waiting: None,
             closed: false,
             unannounced: false,

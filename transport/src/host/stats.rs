@@ -1,6 +1,6 @@
 //! The host's figures, for `stat`, tests and the service's users.
 
-use super::core::{Carried, Core, answer};
+use super::core::Core;
 use crate::audit::AuditReport;
 use crate::pool::PoolCounts;
 use crate::service::Service;
@@ -102,10 +102,9 @@ impl<S: Service> Core<S> {
     }
 
     /// The audit as it travels: first byte 1 when clean, then text.
-    pub fn audit_text(&self, reply: &mut [u8]) -> Carried {
+    pub fn audit_text(&self) -> String {
         let report = self.audit();
-        let text = format!("{}{report}", if report.is_clean() { '\x01' } else { '\0' });
-        answer(text.as_bytes(), reply, 0)
+        format!("{}{report}", if report.is_clean() { '\x01' } else { '\0' })
     }
 }
 

@@ -92,7 +92,7 @@ impl<S: Service> Core<S> {
             Err(reason) => return Step::Ended(Ended::CutOff(reason)),
         };
         let bound = self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
-        let Link { rings, request_bytes, waiting, unannounced, .. } = link;
+        let Link { rings, request_bytes, text, waiting, unannounced, .. } = link;
         let mut grant = match rings.replies.try_grant(bound) {
             Ok(grant) => grant,
             Err(GrantError::Full) => {
@@ -101,7 +101,7 @@ impl<S: Service> Core<S> {
             }
             Err(error) => return Step::Ended(Ended::CutOff(error.to_string())),
         };
-        let carried = self.carry_out(who, stock, &header, request_bytes, grant.bytes_mut());
+        let carried = self.carry_out(who, stock, text, &header, request_bytes, grant.bytes_mut());
         let (length, flags) = match carried {
             Carried::Answer { length, flags } => (length, flags),
             Carried::Goodbye { length } => (length, 0),

@@ -4,6 +4,7 @@
 mod polling;
 #[cfg(test)]
 mod support;
+mod text;
 
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{

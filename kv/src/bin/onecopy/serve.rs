@@ -84,6 +84,7 @@ fn capacity(args: &ServeArgs) -> Capacity {
 }
 
 // r[impl cli.serve.size]
+// r[impl cli.serve.ring]
 fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, Failure> {
     check_sizes(args)?;
     // The parser sees to it that it is at most 64M.
@@ -140,9 +141,11 @@ fn announce(args: &ServeArgs, host: &Host<CacheService>) -> Result<(), Failure> 
     }
     let size = ByteSize::from_bytes(pool_bytes);
     let size_max = ByteSize::from_bytes(pool_bytes_max);
-    let again = match epoch {
-        1 => String::new(),
-        _ => format!(" again with the {blocks} blocks in it"),
+    let again = match (epoch, blocks) {
+        (1, _) => String::new(),
+        (_, 0) => " again, without a block in it".to_owned(),
+        (_, 1) => " again with the one block in it".to_owned(),
+        (_, blocks) => format!(" again with the {blocks} blocks in it"),
     };
     let end = if args.rm { "removes" } else { "keeps" };
     out::line(format_args!(

@@ -53,6 +53,41 @@ fn answers_to_nothing_twice_or_of_another_kind() {
     assert!(expected.iter().any(|&expected| error == CallError::Link(expected.into())), "{error}");
 }
 
+/// What a guest that asks for the host's figures is told when these are the pieces it gets.
+fn told_in(pieces: &'static [&'static [u8]]) -> (Result<String, CallError>, Guest, ScriptedHost) {
+    let (guest, mut host) = attached();
+    let asker = guest.clone();
+    let asker = std::thread::spawn(move || asker.host_stats(soon()));
+    for piece in pieces {
+        let (header, _) = host.next();
+        host.send(kind::STATS, 0, header.request_id, piece);
+    }
+    (asker.join().unwrap(), guest, host)
+}
+
+// r[verify guest.answer.checked]
+#[test]
+fn pieces_of_a_text_that_do_not_fit_it() {
+    let whole: &[&[u8]] = &[b"\x05\0\0\0\0\0\0\0abc", b"\x05\0\0\0\0\0\0\0de"];
+    assert_eq!(told_in(whole).0.unwrap(), "abcde");
+    let wrong: [&[&[u8]]; 4] = [
+        &[b"\x05\0\0\0\0"],
+        &[b"\x05\0\0\0\0\0\0\0"],
+        &[b"\x05\0\0\0\0\0\0\0abcdef"],
+        &[b"\x05\0\0\0\0\0\0\0abc", b"\x02\0\0\0\0\0\0\0d"],
+    ];
+    for pieces in wrong {
+        let (told, guest, mut host) = told_in(pieces);
+        let error = told.unwrap_err();
+        let is_wrong_length = matches!(
+            error,
+            CallError::Link(LinkEnd::Broken(LinkError::WrongLength { kind: kind::STATS, .. }))
+        );
+        assert!(is_wrong_length, "{error}");
+        assert_ended(&guest, &mut host);
+    }
+}
+
 #[test]
 fn frames_of_their_own_accord() {
     for unknown in [kind::REFILL, kind::PING, 30, ECHO] {

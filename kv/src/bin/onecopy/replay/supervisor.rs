@@ -48,16 +48,19 @@ pub fn run(plan: &Plan, interrupted: &Interrupted, bar: &Bar) -> Result<ReplayRe
         None => Serving::Home(Home::start(plan)?),
     };
     let board = Supervisor::create(plan.guests, plan.requests as u32).map_err(Failure::refused)?;
+    let grown_from_bytes = serving.pool_bytes()?;
+    // Before the first arrival, which the guests count from.
+    let started = Instant::now();
     let mut replay = Replay {
         plan,
         guests: Guests::new(plan, serving.segment().to_owned()),
         board,
-        grown_from_bytes: serving.pool_bytes()?,
+        grown_from_bytes,
         serving,
         clock: KillClock::start(plan.kills),
         kills: Vec::new(),
         ends: Ends::default(),
-        started: Instant::now(),
+        started,
     };
     let done = replay.drive(interrupted, bar).and_then(|duration| replay.sum_up(duration));
     // What goes wrong while it is being interrupted is not what went wrong.

@@ -264,32 +264,37 @@ fn what_a_killed_replay_left_goes_with_the_next_one() {
 /// Waits until a replay has guests, and says which, and where its segment is.
 fn segment_and_guests(replay: i32) -> (PathBuf, Vec<i32>) {
     let guests = guests_of(replay);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let command = std::fs::read(format!("/proc/{}/cmdline", guests[0])).unwrap();
-        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-        if let Some(at) = words.iter().position(|word| *word == b"--segment") {
-            let path = String::from_utf8(words[at + 1].to_vec()).unwrap();
-            return (PathBuf::from(path), guests);
-        }
-        assert!(Instant::now() < deadline, "{command:?}");
-    }
+    let words = words_of(guests[0]);
+    let at = words.iter().position(|word| word == "--segment").unwrap();
+    (PathBuf::from(&words[at + 1]), guests)
 }
 
-/// The processes that a replay has started, once there are any.
+/// The guests that a replay has started, once there are any. The host in it has processes of its own
+/// for a moment, to make memory real.
 fn guests_of(replay: i32) -> Vec<i32> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // The host's thread starts none, so all are children of the first thread.
+        // The host's thread starts no guests, so they are children of the first thread.
         let children = std::fs::read_to_string(format!("/proc/{replay}/task/{replay}/children"));
         let children = children.unwrap();
-        if !children.is_empty() {
-            return children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        let guests: Vec<i32> = children
+            .filter(|pid| words_of(*pid).iter().any(|word| word == "replay-guest"))
+            .collect();
+        if !guests.is_empty() {
+            return guests;
         }
         assert!(is_running(replay), "process {replay} ended before it was looked at");
         assert!(Instant::now() < deadline, "process {replay} starts no guests");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The command line of a process; nothing if it is gone.
+fn words_of(pid: i32) -> Vec<String> {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = command.split(|byte| *byte == 0);
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 fn is_running(pid: i32) -> bool {

@@ -64,7 +64,7 @@ impl Guest {
 
     /// What no host sends ends the link.
     // r[impl guest.answer.checked]
-    fn no_answer(&self, kind: u8, reply: &Reply, expected: &'static str) -> CallError {
+    pub(super) fn no_answer(&self, kind: u8, reply: &Reply, expected: &'static str) -> CallError {
         let link = &self.inner.link;
         let length = reply.len() as u32;
         link.broken(&mut link.lock(), LinkError::WrongLength { kind, length, expected })

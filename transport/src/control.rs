@@ -82,8 +82,10 @@ pub struct PeerFields {
     pub attached: bool,
     /// What it may do.
     pub role: Role,
-    /// Process id in the host's PID namespace.
+    /// Process id in the host's PID namespace; 0 where it has none there.
     pub pid: u32,
+    /// Inode of the process's pidfd, or 0 where the kernel has none.
+    pub process_inode: u64,
     /// Clock ticks after boot at which the process started.
     pub start_time_ticks: u64,
     /// The machine's boot id.
@@ -277,6 +279,7 @@ impl ControlReader {
             },
             role: Role::decode(role).ok_or_else(|| corrupt("role in peer row", role, "1 or 2"))?,
             pid: small("pid in peer row", offset_of!(PeerRow, pid))?,
+            process_inode: field(offset_of!(PeerRow, process_inode)),
             start_time_ticks: field(offset_of!(PeerRow, start_time_ticks)),
             boot_id: u128::from(boot_id_high) << 64 | u128::from(boot_id_low),
             uid: small("uid in peer row", offset_of!(PeerRow, uid))?,

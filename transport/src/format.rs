@@ -97,7 +97,7 @@ pub struct PeerRow {
     pub attached: u64,
     /// A [`Role`] value.
     pub role: u64,
-    /// Process id in the host's PID namespace.
+    /// Process id in the host's PID namespace; 0 where it has none there.
     pub pid: u64,
     /// Field 22 of `/proc/<pid>/stat`: clock ticks after boot.
     pub start_time_ticks: u64,
@@ -113,7 +113,9 @@ pub struct PeerRow {
     pub suspect_reason: u64,
     /// While the peer is suspect: the coarse clock when it became so, in seconds.
     pub suspect_since_s: u64,
-    reserved: [u64; 4],
+    /// Inode of the process's pidfd, or 0 where the kernel has none.
+    pub process_inode: u64,
+    reserved: [u64; 3],
 }
 
 /// What an extent is used for, indexed by the number of its first unit.

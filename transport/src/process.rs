@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 use thiserror::Error;
 
+// PID_FS_MAGIC of linux/magic.h: there each process has an inode of its own.
+const PID_FILE_SYSTEM: u64 = 0x5049_4446;
+
 /// What can go wrong with a pidfd or with the files under `/proc` that tell about a process.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,6 +109,18 @@ impl Pidfd {
     pub fn pid(&self) -> Result<Option<u32>, ProcessError> {
         let pid = fdinfo_pid(self.0.as_fd())?;
         Ok(pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0))
+    }
+
+    /// Number of the process among all of this boot of the machine, whatever PID namespace it is in;
+    /// `None` where the kernel has none (before Linux 6.9).
+    // r[impl process.inode]
+    pub fn inode(&self) -> Result<Option<u64>, ProcessError> {
+        let system_of = rustix::fs::fstatfs(&self.0).map_err(system("look at a pidfd"))?;
+        if u64::try_from(system_of.f_type) != Ok(PID_FILE_SYSTEM) {
+            return Ok(None);
+        }
+        let stat = rustix::fs::fstat(&self.0).map_err(system("look at a pidfd"))?;
+        Ok(Some(stat.st_ino))
     }
 
     /// Whether every thread of the process has ended. A zombie counts as dead.

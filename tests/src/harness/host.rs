@@ -156,6 +156,12 @@ impl TestHost {
         wait_for(&format!("{name} = {value}"), || self.stat(name) == value);
     }
 
+    /// Waits until the host's clock has ticked so often.
+    pub fn wait_ticks(&self, ticks: u64) {
+        let (first, last) = (self.stat("ticks"), |host: &TestHost| host.stat("ticks"));
+        wait_for(&format!("{ticks} ticks"), || last(self) >= first + ticks);
+    }
+
     /// The events so far.
     pub fn events(&mut self) -> &[HostEvent] {
         self.seen.extend(self.events.try_iter());

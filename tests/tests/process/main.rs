@@ -13,12 +13,14 @@ mod leave;
 mod limbo;
 mod links;
 mod memory;
+mod namespaces;
 mod refusals;
 mod reserve;
 mod restart;
 mod settle;
 mod suspect;
 mod takeover;
+mod unmapped;
 
 /// The program of the peers.
 const PEER: &str = env!("CARGO_BIN_EXE_onecopy-test-peer");

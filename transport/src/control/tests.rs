@@ -37,6 +37,7 @@ fn peer() -> PeerFields {
         attached: true,
         role: Role::Writer,
         pid: 4711,
+        process_inode: 815,
         start_time_ticks: u64::MAX,
         boot_id: 0x1234_5678_9abc_def0_0fed_cba9_8765_4321,
         uid: 1000,

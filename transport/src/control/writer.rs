@@ -184,6 +184,7 @@ impl ControlWriter {
             (offset_of!(PeerRow, serial), peer.serial.into()),
             (offset_of!(PeerRow, role), peer.role.bits()),
             (offset_of!(PeerRow, pid), peer.pid.into()),
+            (offset_of!(PeerRow, process_inode), peer.process_inode),
             (offset_of!(PeerRow, start_time_ticks), peer.start_time_ticks),
             (offset_of!(PeerRow, boot_id_low), peer.boot_id as u64),
             (offset_of!(PeerRow, boot_id_high), (peer.boot_id >> 64) as u64),

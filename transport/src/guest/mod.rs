@@ -81,6 +81,7 @@ pub struct Guest {
 }
 
 /// What all clones, guards and reservations of one attach share.
+// r[impl guest.leases-last]
 #[derive(Debug)]
 struct Inner {
     fork: ForkGuard,
@@ -93,6 +94,7 @@ struct Inner {
     control: ControlReader,
     areas: Areas,
     pool: PoolViews,
+    /// Behind the pool: fields are dropped in their order.
     leases: Arc<Leases>,
     kept: Arc<KeptSlots>,
     lease_serial: Serial,

@@ -6,8 +6,9 @@ use super::core::LeasesOf;
 use super::events::HostEvent;
 use super::files::AttachFiles;
 use super::link::Rings;
-use super::peer::{Link, Peer, Who};
+use super::peer::{Link, Peer, ProcessName, Who};
 use super::poller::Ready;
+use super::unmapped::lock_leases;
 use crate::Serial;
 use crate::control::PeerFields;
 use crate::format::{PeerState, Role};
@@ -44,7 +45,7 @@ struct Accepted {
     hello: Hello,
     role: Role,
     uid: u32,
-    pid: u32,
+    process: ProcessName,
     pidfd: Pidfd,
     doorbell: OwnedFd,
 }
@@ -129,7 +130,7 @@ impl<S: Service> Host<S> {
     }
 
     fn answer_hello(&mut self, socket: AttachSocket, record: &[u8], received: Received) {
-        let accepted = self.check_hello(&record[..received.length], received);
+        let accepted = self.check_hello(&socket, &record[..received.length], received);
         match accepted.and_then(|accepted| self.let_in(&socket, accepted)) {
             Ok(entry) => self.enter(entry, socket),
             Err(refusal) => self.refuse(&socket, refusal),
@@ -156,8 +157,8 @@ impl<S: Service> Host<S> {
         let serial = self.next_serial()?;
         let lease_serial = self.lease_serial(&accepted, serial);
         let row = self.free_row()?;
-        let Accepted { role, pid, uid, .. } = accepted;
-        let who = Who { serial, row, role, pid, uid, lease_serial };
+        let Accepted { role, process, uid, .. } = accepted;
+        let who = Who { serial, row, role, process, uid, lease_serial };
         let fields = peer_fields(&who).map_err(|error| out_of(error.into()))?;
         let capacity = self.core.options.ring_capacity_bytes;
         let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
@@ -193,7 +194,7 @@ impl<S: Service> Host<S> {
         files: &AttachFiles,
     ) -> Result<Rings, Box<dyn Error>> {
         let rings = Rings::open(&files.region, who.serial, self.core.options.ring_capacity_bytes)?;
-        let descriptors = self.descriptors(who.role, files)?;
+        let descriptors = self.descriptors(who, files)?;
         self.poller.watch(pidfd, Ready::Death(who.serial))?;
         self.poller.watch(socket, Ready::SocketClosed(who.serial))?;
         self.poller.watch(doorbell, Ready::Doorbell)?;
@@ -204,7 +205,12 @@ impl<S: Service> Host<S> {
     }
 
     // r[impl attach.refused]
-    fn check_hello(&self, record: &[u8], received: Received) -> Result<Accepted, Refusal> {
+    fn check_hello(
+        &self,
+        socket: &AttachSocket,
+        record: &[u8],
+        received: Received,
+    ) -> Result<Accepted, Refusal> {
         let (hello, role) = Hello::parse(record)?;
         if self.leaving {
             return Err(Refusal::Leaving);
@@ -224,16 +230,8 @@ impl<S: Service> Host<S> {
         if !is_eventfd(&doorbell) {
             return Err(malformed(hello_field::DOORBELL, 1));
         }
-        let named = pidfd.pid().ok().flatten();
-        match credentials.pid {
-            Some(pid) if named == Some(pid) => {
-                Ok(Accepted { hello, role, uid, pid, pidfd, doorbell })
-            }
-            sender => Err(Refusal::WrongPidfd {
-                named: named.unwrap_or(0).into(),
-                sender: sender.unwrap_or(0).into(),
-            }),
-        }
+        let process = name_process(socket, &pidfd, credentials.pid)?;
+        Ok(Accepted { hello, role, uid, process, pidfd, doorbell })
     }
 
     /// Whether one more guest may come. A place that is reserved is as good as taken; whoever claims
@@ -267,11 +265,11 @@ impl<S: Service> Host<S> {
     fn lease_serial(&self, accepted: &Accepted, serial: Serial) -> Serial {
         let segment_id = self.core.control.segment_id();
         let is_its_own = |named: &Serial| {
-            // Both processes live and have the same number, so they are one.
+            // Both processes live and have the same name, so they are one.
             self.peers.iter().any(|peer| {
                 peer.who.lease_serial == *named
-                    && peer.who.pid == accepted.pid
-                    && peer.pidfd.is_dead().is_ok_and(|dead| !dead)
+                    && peer.who.process.is_same(&accepted.process)
+                    && !peer.is_dead()
             })
         };
         accepted.hello.lease_serial_in(segment_id).filter(is_its_own).unwrap_or(serial)
@@ -300,14 +298,14 @@ impl<S: Service> Host<S> {
 
     /// Descriptors made for this guest: none shares its open file description with another.
     // r[impl attach.own_descriptors]
-    fn descriptors(&self, role: Role, files: &AttachFiles) -> Result<Vec<OwnedFd>, SystemError> {
+    fn descriptors(&self, who: &Who, files: &AttachFiles) -> Result<Vec<OwnedFd>, SystemError> {
         let mut descriptors = vec![
             reopen(&self.control_file, Access::ReadOnly)?,
             reopen(&self.pool_file, Access::ReadOnly)?,
             reopen(&files.rings, Access::ReadWrite)?,
-            reopen(&files.leases, Access::ReadWrite)?,
+            lock_leases(&self.dir, who.lease_serial, reopen(&files.leases, Access::ReadWrite)?)?,
         ];
-        if role == Role::Writer {
+        if who.role == Role::Writer {
             descriptors.push(reopen(&self.pool_file, Access::ReadWrite)?);
         }
         Ok(descriptors)
@@ -316,17 +314,17 @@ impl<S: Service> Host<S> {
     fn enter(&mut self, entry: Entry, socket: AttachSocket) {
         let Entry { who, pidfd, doorbell, rings } = entry;
         self.core.counters.attached += 1;
-        tracing::info!(serial = who.serial, pid = who.pid, role = ?who.role, "guest attached");
-        self.core.tell(HostEvent::Attached { serial: who.serial, pid: who.pid });
+        tracing::info!(serial = who.serial, pid = who.process.pid, role = ?who.role, "guest attached");
+        self.core.tell(HostEvent::Attached { serial: who.serial, pid: who.process.pid });
         self.peers.push(Peer {
             who,
-            pidfd,
+            pidfd: Some(pidfd),
             link: Some(Link::new(socket, doorbell, rings)),
             state: PeerState::Attached,
             suspected: None,
             stock: Vec::new(),
             heartbeat_seen: 0,
-            heartbeat_tick: self.tick,
+            heartbeat_tick: self.core.tick,
             ended: None,
             settles: false,
         });
@@ -341,13 +339,52 @@ fn peer_fields(who: &Who) -> Result<PeerFields, ProcessError> {
         state: PeerState::Attached,
         attached: true,
         role: who.role,
-        pid: who.pid,
-        start_time_ticks: process::start_time_ticks(who.pid)?,
+        pid: who.process.pid,
+        process_inode: who.process.inode,
+        start_time_ticks: match who.process.pid {
+            0 => 0,
+            pid => process::start_time_ticks(pid)?,
+        },
         boot_id: process::boot_id()?,
         uid: who.uid,
         lease_serial: who.lease_serial,
         suspicion: None,
     })
+}
+
+/// Names the process that says hello, which must be the one of the pidfd that it sent: both have the
+/// same process id, or, where it has none in the host's PID namespace, the kernel says that the pidfd's
+/// process made the connection.
+// r[impl attach.namespaces]
+fn name_process(
+    socket: &AttachSocket,
+    pidfd: &Pidfd,
+    sender: Option<u32>,
+) -> Result<ProcessName, Refusal> {
+    let named = pidfd.pid().ok().flatten();
+    let inode = pidfd.inode().ok().flatten();
+    let name = |pid| ProcessName { pid, inode: inode.unwrap_or(0) };
+    match sender {
+        Some(pid) if named == Some(pid) => return Ok(name(pid)),
+        // A sender that has a number here, and another one than the pidfd, tells a lie; unless this
+        // process reads its numbers in a /proc of another namespace.
+        Some(_) if proc_is_ours() => {}
+        _ => {
+            let connected = socket.peer_pidfd().ok().flatten();
+            let connected = connected.and_then(|pidfd| pidfd.inode().ok().flatten());
+            if inode.is_some() && inode == connected {
+                return Ok(name(0));
+            }
+        }
+    }
+    let (named, sender) = (named.unwrap_or(0).into(), sender.unwrap_or(0).into());
+    Err(Refusal::WrongPidfd { named, sender })
+}
+
+/// Whether `/proc` tells of processes by the numbers that they have in our PID namespace.
+fn proc_is_ours() -> bool {
+    let own = Pidfd::of_self().and_then(|pidfd| pidfd.pid());
+    own.is_ok_and(|pid| pid == Some(std::process::id()))
 }
 
 fn malformed(field: u64, value: usize) -> Refusal {

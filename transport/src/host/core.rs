@@ -33,6 +33,8 @@ pub(super) struct Core<S> {
     /// Refills that wait for the pool to grow.
     pub parked: Vec<Parked>,
     pub clock_s: u64,
+    /// Ticks of the host's own clock: one per heartbeat interval in which the loop turned.
+    pub tick: u64,
     /// Retired slots that somebody still read at the last look: looked at again at a tick, not in
     /// each turn.
     pub limbo_left: usize,

@@ -1,7 +1,8 @@
 //! Who lives, who is late, who is gone, and taking back what the gone ones held.
 //!
 //! A late heartbeat or a closed socket is suspicion: the guest gets no new work. Only a readable
-//! pidfd or the guest's own goodbye is proof, and only proof lets its slots be reused.
+//! pidfd, a lease table that nobody has mapped, or the guest's own goodbye is proof, and only proof lets
+//! its slots be reused.
 
 use super::Host;
 use super::core::{Carried, Core};
@@ -25,6 +26,8 @@ pub(super) enum Gone {
     Dead,
     /// It said goodbye.
     Goodbye,
+    /// Its process has nothing of the segment mapped any more.
+    Unmapped,
     /// Its guest attached anew and has taken over what it still uses.
     HandedOver,
 }
@@ -51,7 +54,12 @@ impl<S: Service> Host<S> {
     // r[impl crash.stopped]
     pub(super) fn cut_off(&mut self, index: usize, reason: String) {
         let peer = &mut self.peers[index];
-        tracing::warn!(serial = peer.who.serial, pid = peer.who.pid, reason, "guest cut off");
+        tracing::warn!(
+            serial = peer.who.serial,
+            pid = peer.who.process.pid,
+            reason,
+            "guest cut off"
+        );
         self.core.control.set_attached(peer.who.row.into(), 0);
         crash_point!("peer.cut_off.stored");
         if let Some(link) = peer.link.take() {
@@ -61,7 +69,7 @@ impl<S: Service> Host<S> {
         self.core.pool.quarantine(peer.who.serial);
         self.core.counters.cut_off += 1;
         self.core.tell(HostEvent::CutOff { serial: peer.who.serial, reason });
-        if peer.pidfd.is_dead().unwrap_or(false) {
+        if peer.is_dead() {
             self.recover(index, Gone::Dead);
         }
     }
@@ -70,7 +78,7 @@ impl<S: Service> Host<S> {
     // r[impl crash.t8]
     pub(super) fn on_death(&mut self, serial: Serial) {
         if let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial)
-            && self.peers[index].pidfd.is_dead().unwrap_or(false)
+            && self.peers[index].is_dead()
         {
             self.recover(index, Gone::Dead);
         }
@@ -83,7 +91,7 @@ impl<S: Service> Host<S> {
         let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
             return;
         };
-        if self.peers[index].pidfd.is_dead().unwrap_or(false) {
+        if self.peers[index].is_dead() {
             self.recover(index, Gone::Dead);
             return;
         }
@@ -94,6 +102,8 @@ impl<S: Service> Host<S> {
             link.closed = true;
         }
         core.suspect(peer, SuspectReason::SocketClosed);
+        // A process that executes another program lets go of its mappings before its sockets.
+        self.recover_if_unmapped(index);
     }
 
     /// Takes back everything that a dead or departed guest held. Can be done again from any point.
@@ -104,7 +114,9 @@ impl<S: Service> Host<S> {
         let started = Instant::now();
         let mut peer = self.peers.swap_remove(index);
         let who = peer.who;
-        self.poller.forget(&peer.pidfd);
+        if let Some(pidfd) = &peer.pidfd {
+            self.poller.forget(pidfd);
+        }
         if let Some(link) = peer.link.as_ref() {
             self.poller.forget_link(link);
         }
@@ -126,15 +138,22 @@ impl<S: Service> Host<S> {
         }
         match gone {
             Gone::Goodbye => self.core.counters.departed += 1,
-            Gone::Dead => self.core.counters.recovered += 1,
+            Gone::Dead | Gone::Unmapped => self.core.counters.recovered += 1,
             Gone::HandedOver => self.core.counters.handed_over += 1,
         }
         let took = started.elapsed();
-        tracing::info!(serial = who.serial, pid = who.pid, ?gone, slots, ?took, "guest recovered");
+        tracing::info!(
+            serial = who.serial,
+            pid = who.process.pid,
+            ?gone,
+            slots,
+            ?took,
+            "guest recovered"
+        );
         self.core.tell(HostEvent::Recovered {
             serial: who.serial,
-            pid: who.pid,
-            goodbye: gone != Gone::Dead,
+            pid: who.process.pid,
+            goodbye: matches!(gone, Gone::Goodbye | Gone::HandedOver),
             slots,
             took,
             at: Instant::now(),
@@ -177,14 +196,15 @@ impl<S: Service> Host<S> {
     /// was stopped for a while counts one tick and suspects nobody.
     // r[impl peer.suspect]
     pub(super) fn check_heartbeats(&mut self) {
-        let Host { peers, core, tick, .. } = self;
+        let Host { peers, core, .. } = self;
+        let tick = core.tick;
         let silent_ticks_max = u64::from(core.options.suspect_after_intervals);
         for peer in peers.iter_mut() {
             let Some(link) = peer.link.as_ref() else { continue };
             let beat = link.rings.heartbeat.load(std::sync::atomic::Ordering::Relaxed);
             if beat != peer.heartbeat_seen {
                 peer.heartbeat_seen = beat;
-                peer.heartbeat_tick = *tick;
+                peer.heartbeat_tick = tick;
                 if peer.state == PeerState::Suspect && !link.socket.is_closed().unwrap_or(true) {
                     core.clear(peer);
                 }
@@ -241,7 +261,7 @@ impl<S: Service> Core<S> {
     fn suspect(&mut self, peer: &mut Peer, reason: SuspectReason) {
         if peer.state == PeerState::Attached {
             // A guest that is killed closes its socket an instant before its pidfd says so.
-            let Who { serial, pid, .. } = peer.who;
+            let (serial, pid) = (peer.who.serial, peer.who.process.pid);
             tracing::info!(serial, pid, %reason, "guest suspected");
             self.set_suspect(peer, reason, String::new());
             self.counters.suspected += 1;
@@ -250,7 +270,7 @@ impl<S: Service> Core<S> {
     }
 
     fn clear(&mut self, peer: &mut Peer) {
-        tracing::info!(serial = peer.who.serial, pid = peer.who.pid, "guest is back");
+        tracing::info!(serial = peer.who.serial, pid = peer.who.process.pid, "guest is back");
         peer.suspected = None;
         self.set_state(peer, PeerState::Attached);
         self.tell(HostEvent::Cleared { serial: peer.who.serial });

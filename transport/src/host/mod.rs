@@ -30,6 +30,7 @@ mod takeover;
 mod tests;
 mod text;
 mod turn;
+mod unmapped;
 mod wake;
 
 pub use events::HostEvent;
@@ -81,8 +82,6 @@ pub struct Host<S: Service> {
     commands: Receiver<Command>,
     handle: HostHandle,
     wake: WakeHandle,
-    /// Ticks of the host's own clock: one per heartbeat interval in which the loop turned.
-    tick: u64,
     tick_at: Instant,
     started: Instant,
     /// Coarse clock when this life started, in seconds.

@@ -17,9 +17,30 @@ pub(super) struct Who {
     pub serial: Serial,
     pub row: u32,
     pub role: Role,
-    pub pid: u32,
+    pub process: ProcessName,
     pub uid: u32,
     pub lease_serial: Serial,
+}
+
+/// What tells one process from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProcessName {
+    /// Process id in the host's PID namespace; 0 where it has none there.
+    pub pid: u32,
+    /// Inode of its pidfd; 0 where the kernel has none.
+    pub inode: u64,
+}
+
+impl ProcessName {
+    /// Whether both, of this boot of the machine and not proven dead, are one process for certain. An
+    /// inode is the same in every namespace, a process id is not.
+    // r[impl process.inode]
+    pub fn is_same(&self, other: &ProcessName) -> bool {
+        match (self.inode, other.inode) {
+            (0, _) | (_, 0) => self.pid != 0 && self.pid == other.pid,
+            (inode, other) => inode == other,
+        }
+    }
 }
 
 impl Who {
@@ -28,7 +49,7 @@ impl Who {
     pub fn is_earlier_of(&self, later: &Who) -> bool {
         self.serial < later.serial
             && self.lease_serial == later.lease_serial
-            && self.pid == later.pid
+            && self.process.is_same(&later.process)
     }
 }
 
@@ -47,8 +68,9 @@ const WAKE_BYTE: u8 = 1;
 /// One attach of one guest.
 pub(super) struct Peer {
     pub who: Who,
-    /// Proof of death: readable once the process is gone.
-    pub pidfd: Pidfd,
+    /// Proof of death: readable once the process is gone. `None` for a guest of an earlier host that
+    /// has no process id here; that it is gone shows in its lease table.
+    pub pidfd: Option<Pidfd>,
     /// Its rings; `None` once the link has ended, and for guests of an earlier host.
     pub link: Option<Link>,
     pub state: PeerState,
@@ -101,6 +123,11 @@ pub(super) struct Stock {
 }
 
 impl Peer {
+    /// Whether its pidfd says that its process is gone.
+    pub fn is_dead(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| pidfd.is_dead().unwrap_or(false))
+    }
+
     /// Whether it takes up one of the places for guests.
     pub fn is_linked(&self) -> bool {
         self.link.as_ref().is_some_and(|link| !link.closed)

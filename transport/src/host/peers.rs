@@ -27,7 +27,7 @@ impl<S: Service> Host<S> {
         let Peer { who, state, suspected, .. } = peer;
         Some(PeerInfo {
             serial,
-            pid: who.pid,
+            pid: who.process.pid,
             uid: who.uid,
             role: who.role,
             state: *state,

@@ -96,11 +96,12 @@ impl<S: Service> Host<S> {
             return;
         }
         self.tick_at = now;
-        self.tick += 1;
-        self.core.control.set_host_heartbeat(self.tick);
+        self.core.tick += 1;
+        self.core.control.set_host_heartbeat(self.core.tick);
         self.core.clock_s = self.clock_base_s + self.started.elapsed().as_secs();
         self.core.control.set_coarse_clock_s(self.core.clock_s);
         self.check_heartbeats();
+        self.look_for_unmapped();
         self.expire_greetings(now);
         self.expire_settling(now);
         if self.core.pool.limbo_len() > 0 {

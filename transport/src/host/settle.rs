@@ -47,7 +47,7 @@ impl<S: Service> Host<S> {
             return self.answer_asker(settling.asker, Err(error));
         };
         // Where there is a proof, nothing needs settling but to act on it.
-        if self.peers[index].pidfd.is_dead().unwrap_or(false) {
+        if self.peers[index].is_dead() {
             self.settling.push(settling);
             return self.recover(index, Gone::Dead);
         }
@@ -66,16 +66,16 @@ impl<S: Service> Host<S> {
     /// Sends SIGKILL through the pidfd, which can only reach this very process.
     fn kill(&mut self, index: usize) -> Result<(), SettleError> {
         let peer = &self.peers[index];
-        let Who { serial, pid, .. } = peer.who;
+        let (serial, pid) = (peer.who.serial, peer.who.process.pid);
+        let cannot =
+            |errno: u32| SettleError::CannotKill { serial: serial.into(), errno: errno.into() };
         if pid == std::process::id() {
             return Err(SettleError::HostItself { serial: serial.into(), pid: pid.into() });
         }
-        peer.pidfd.send_signal(Signal::KILL).map_err(|error| {
-            let errno = match error {
-                ProcessError::System { source, .. } => source.raw_os_error().unsigned_abs(),
-                _ => 0,
-            };
-            SettleError::CannotKill { serial: serial.into(), errno: errno.into() }
+        let pidfd = peer.pidfd.as_ref().ok_or(cannot(0))?;
+        pidfd.send_signal(Signal::KILL).map_err(|error| match error {
+            ProcessError::System { source, .. } => cannot(source.raw_os_error().unsigned_abs()),
+            _ => cannot(0),
         })?;
         tracing::warn!(serial, pid, "guest sent SIGKILL");
         self.core.counters.peers_killed += 1;
@@ -92,7 +92,9 @@ impl<S: Service> Host<S> {
             return Err(SettleError::Healthy { serial: who.serial.into() });
         }
         let peer = self.peers.swap_remove(index);
-        self.poller.forget(&peer.pidfd);
+        if let Some(pidfd) = &peer.pidfd {
+            self.poller.forget(pidfd);
+        }
         if let Some(link) = peer.link.as_ref() {
             self.poller.forget_link(link);
         }
@@ -109,11 +111,11 @@ impl<S: Service> Host<S> {
         self.core.counters.peers_written_off += 1;
         tracing::warn!(
             serial = who.serial,
-            pid = who.pid,
+            pid = who.process.pid,
             slots = slots.slots,
             "guest written off"
         );
-        let (serial, pid) = (who.serial, who.pid);
+        let (serial, pid) = (who.serial, who.process.pid);
         self.core.tell(HostEvent::WrittenOff { serial, pid, slots: slots.slots });
         let settled = Settled { proven: false, slots, leases, held };
         self.settled(serial, settled);

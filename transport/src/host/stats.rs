@@ -62,6 +62,7 @@ impl<S: Service> Core<S> {
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("clock_s", self.clock_s),
+            ("ticks", self.tick),
             ("pool_bytes_max", self.geometry.pool_bytes_max),
         ];
         stats.extend(pool_figures(&counts));

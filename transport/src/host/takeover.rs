@@ -5,15 +5,16 @@ use super::Host;
 use super::core::LeasesOf;
 use super::files::scan_of;
 use super::liveness::Gone;
-use super::peer::{Peer, Who};
+use super::peer::{Peer, ProcessName, Who};
 use super::poller::Ready;
 use super::start::StartError;
+use super::unmapped::is_unmapped;
 use crate::Serial;
 use crate::control::PeerFields;
 use crate::format::{PeerState, SuspectReason};
 use crate::pool::FoundSlot;
 use crate::process::{self, Pidfd, ProcessError};
-use crate::segment::AreaFile;
+use crate::segment::{AreaFile, FileError};
 use crate::service::{Found, Service, ServiceContext};
 use onecopy_shm::{Access, LeaseScan, SlotState};
 
@@ -21,7 +22,13 @@ use onecopy_shm::{Access, LeaseScan, SlotState};
 pub(super) struct FoundPeer {
     row: u32,
     fields: PeerFields,
-    living: Option<(Pidfd, LeaseScan)>,
+    living: Option<Living>,
+}
+
+/// What it takes to wait for a process, and to honour its leases.
+struct Living {
+    pidfd: Option<Pidfd>,
+    scan: LeaseScan,
 }
 
 impl<S: Service> Host<S> {
@@ -32,11 +39,8 @@ impl<S: Service> Host<S> {
         let mut found = Vec::new();
         for row in 0..self.core.geometry.peers_max {
             let Some(fields) = self.core.control.reader().peer(row)? else { continue };
-            let living = match self.living_process(&fields)? {
-                Some(pidfd) => Some((pidfd, self.lease_scan(&fields)?)),
-                None => None,
-            };
-            if let Some((pidfd, _)) = &living {
+            let living = self.living(&fields)?;
+            if let Some(Living { pidfd: Some(pidfd), .. }) = &living {
                 let watched = self.poller.watch(pidfd, Ready::Death(fields.serial));
                 watched.map_err(|source| StartError::Resources {
                     what: "to watch a process",
@@ -65,13 +69,33 @@ impl<S: Service> Host<S> {
         }
     }
 
-    fn living_process(&self, fields: &PeerFields) -> Result<Option<Pidfd>, StartError> {
+    /// What is needed of a process that is not proven gone: the proof is another boot of the machine,
+    /// or that nobody has its lease table mapped. Its process id tells only whom to wait for, because
+    /// this host may be in another PID namespace than the one that stored it.
+    // r[impl host.take_over.proof]
+    fn living(&self, fields: &PeerFields) -> Result<Option<Living>, StartError> {
         // The life before had its proof: it was recovering this peer.
         if fields.state == PeerState::Dead {
             return Ok(None);
         }
         let (serial, pid) = (fields.serial, fields.pid);
-        living_process(fields).map_err(|error| StartError::Process { serial, pid, error })
+        let refused = |error| StartError::Process { serial, pid, error };
+        if process::boot_id().map_err(refused)? != fields.boot_id {
+            return Ok(None);
+        }
+        let pidfd = match Pidfd::of_process(pid, fields.start_time_ticks) {
+            Ok(pidfd) if pidfd.is_dead().map_err(refused)? => return Ok(None),
+            Ok(pidfd) => Some(pidfd),
+            Err(ProcessError::NoProcess { .. } | ProcessError::OtherProcess { .. }) => None,
+            Err(error) => return Err(refused(error)),
+        };
+        match is_unmapped(&self.dir, fields.lease_serial) {
+            Ok(true) => Ok(None),
+            // Rows are emptied before their files are removed, so nobody here has had this one.
+            Err(FileError::NotFound { .. }) if pidfd.is_none() => Ok(None),
+            Ok(false) => Ok(Some(Living { pidfd, scan: self.lease_scan(fields)? })),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn lease_scan(&self, fields: &PeerFields) -> Result<LeaseScan, StartError> {
@@ -86,14 +110,15 @@ impl<S: Service> Host<S> {
     fn take_over_peer(&mut self, peer: FoundPeer) {
         let FoundPeer { row, fields, living } = peer;
         let serial = fields.serial;
-        let Some((pidfd, scan)) = living else {
+        let Some(Living { pidfd, scan }) = living else {
             self.core.pool.release_quarantined(serial);
             self.core.pool.take_back(serial);
             self.core.control.clear_peer(row.into());
             return;
         };
-        let PeerFields { role, pid, uid, lease_serial, .. } = fields;
-        let who = Who { serial, row, role, pid, uid, lease_serial };
+        let PeerFields { role, pid, process_inode: inode, uid, lease_serial, .. } = fields;
+        let process = ProcessName { pid, inode };
+        let who = Who { serial, row, role, process, uid, lease_serial };
         self.core.leases.push(LeasesOf { who, scan, is_earlier: true });
         self.core.pool.quarantine(serial);
         tracing::info!(serial, pid = fields.pid, "a guest of an earlier host still lives");
@@ -167,18 +192,5 @@ impl<S: Service> Host<S> {
             }
         }
         Ok(())
-    }
-}
-
-/// The process of a row, if it is not proven dead: same boot, same process id, same start time. To
-/// be unable to look is no proof.
-fn living_process(fields: &PeerFields) -> Result<Option<Pidfd>, ProcessError> {
-    if process::boot_id()? != fields.boot_id {
-        return Ok(None);
-    }
-    match Pidfd::of_process(fields.pid, fields.start_time_ticks) {
-        Ok(pidfd) => Ok((!pidfd.is_dead()?).then_some(pidfd)),
-        Err(ProcessError::NoProcess { .. } | ProcessError::OtherProcess { .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }

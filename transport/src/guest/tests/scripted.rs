@@ -380,6 +380,7 @@ fn peer(serial: u32, role: Role, lease_serial: u32) -> PeerFields {
         attached: true,
         role,
         pid: 1,
+        process_inode: 1,
         start_time_ticks: 1,
         boot_id: 1,
         uid: 1,

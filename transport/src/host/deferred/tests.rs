@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::Role;
+use crate::host::peer::ProcessName;
 
 // r[verify peer.settle-allowed]
 #[test]
@@ -7,7 +8,8 @@ fn only_the_hosts_user_and_root_may_settle() {
     let own = rustix::process::geteuid().as_raw();
     let settle = Settle::new(7, Settlement::WriteOff, Duration::from_secs(90 * 24 * 3600));
     let ask = |uid| {
-        let who = Who { serial: 1, row: 0, role: Role::Reader, pid: 1, uid, lease_serial: 1 };
+        let process = ProcessName { pid: 1, inode: 1 };
+        let who = Who { serial: 1, row: 0, role: Role::Reader, process, uid, lease_serial: 1 };
         asked_to_settle(&who, settle.as_bytes())
     };
     for uid in [own, 0] {

@@ -75,6 +75,24 @@ pub enum MapError {
     ForkGuard(#[from] ForkGuardError),
 }
 
+/// Why a mapping could not be guarded against its file being cut.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// The kernel refused the handler.
+    #[error("cannot install a handler for SIGBUS: {source}")]
+    Handler {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// As many mappings of this process are guarded as can be.
+    #[error("{guarded_max} mappings of this process are guarded, which is the most")]
+    Full {
+        /// The most mappings that can be guarded at once.
+        guarded_max: u32,
+    },
+}
+
 /// Why the word that tells a forked child apart could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

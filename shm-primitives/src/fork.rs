@@ -41,6 +41,15 @@ impl ForkGuard {
     }
 }
 
+/// The number of this process; 0 where none was given out yet, as in a forked child. For signal
+/// handlers too: one load.
+pub(crate) fn current_process() -> u64 {
+    WORD.get().map_or(0, |word| word.load(Ordering::Relaxed))
+}
+
+/// The word on the wiped page, once it was made.
+static WORD: OnceLock<&'static AtomicU64> = OnceLock::new();
+
 /// The number of this process, given out at the first call in it.
 fn process_number(word: &AtomicU64) -> u64 {
     /// Numbers given out so far, in this process and its ancestors up to their fork.
@@ -59,7 +68,6 @@ fn process_number(word: &AtomicU64) -> u64 {
 
 /// The word on the wiped page, made at the first call.
 fn wiped_word() -> Result<&'static AtomicU64, ForkGuardError> {
-    static WORD: OnceLock<&'static AtomicU64> = OnceLock::new();
     if let Some(word) = WORD.get() {
         return Ok(word);
     }

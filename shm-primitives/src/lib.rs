@@ -9,6 +9,7 @@
 //! | [`ring`], [`frame`] | the `BipBuffer`, a one-way byte queue: [`Producer`], [`Consumer`], [`FrameHeader`] |
 //! | [`doorbell`], [`spin`] | sleeping without missing a wake-up: [`Sleeper`], [`Waker`], [`SpinBudget`] |
 //! | [`fault`] | crash points and counted stores, in test builds alone |
+//! | `sigbus` | surviving that a mapped file is cut: [`Mapping`]`::guard` |
 //! | [`fork`] | [`ForkGuard`] tells a forked child apart |
 //! | [`sys`], [`sys_socket`] | system calls that need unsafe code |
 //! | [`error`] | what can go wrong, one enum per operation |
@@ -34,6 +35,8 @@
 //! | `lease.release` | the reader's last look at the slot; Release store of 0 | the host's Acquire fence behind its look at the cells; reuse | `lease/lines.rs`, `lease/scan.rs` | `lease::loom::a_slot_is_reused_or_read_never_both` | `lease_release_relaxed`, `lease_scan_relaxed` |
 //! | `lease.reuse` | a release by any thread | Acquire load that finds the cell free; Release store of its next lease, which the host meets | `lease/lines.rs` | `lease::loom::the_next_lease_of_a_cell_hands_on_a_release_elsewhere` | `lease_find_relaxed`, `lease_store_relaxed` |
 //! | `lease.part` | the line marked full; SeqCst fence | a release elsewhere; SeqCst fence; its load of the mark (within one process) | `lease/lines.rs` | `lease::loom::no_cell_is_lost_when_a_line_is_parted_with` | `lease_fence_part`, `lease_fence_release` |
+//! | `guard.entry` | the numbers of a guarded range; Release store of the even sequence | Acquire load of the sequence by a fault (within one process) | `guard_table.rs` | `guard_table::loom::a_range_is_found_whole_or_not_at_all` | `guard_finish_relaxed` |
+//! | `guard.change` | the odd sequence; Release fence before the numbers change | a fault's loads of the numbers; Acquire fence before it looks at the sequence again (within one process) | `guard_table.rs` | `guard_table::loom::a_range_is_found_whole_or_not_at_all` | `guard_read_without_fence`, `guard_write_without_fence` |
 
 pub mod doorbell;
 pub mod error;
@@ -41,10 +44,13 @@ pub mod fault;
 pub mod fork;
 mod format;
 pub mod frame;
+mod guard_table;
 pub mod lease;
 pub mod mapping;
 pub mod region;
 pub mod ring;
+#[cfg(not(loom))]
+pub mod sigbus;
 pub mod slot;
 pub mod spin;
 mod sync;

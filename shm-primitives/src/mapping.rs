@@ -9,10 +9,16 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+#[cfg(not(loom))]
+use crate::error::GuardError;
 use crate::error::{MapError, RegionError};
 use crate::fork::ForkGuard;
 use crate::region::Region;
+#[cfg(not(loom))]
+use crate::sigbus::Guarded;
 use crate::sys;
+#[cfg(not(loom))]
+use std::sync::OnceLock;
 
 /// What this process may do with mapped memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +44,8 @@ const HEAP_ALIGNMENT_BYTES: usize = 4096;
 /// An owned range of memory that never moves: a file mapped shared, or memory of this process.
 ///
 /// Having one proves that `size_bytes` bytes from `base` are mapped until it is dropped. It does
-/// not prove that the file has them: a touch beyond the end of the file is SIGBUS. Nor does it
-/// prove that a byte keeps its value: other processes write.
+/// not prove that the file has them: a touch beyond the end of the file is SIGBUS, unless the mapping
+/// is guarded ([`Mapping::guard`]). Nor does it prove that a byte keeps its value: other processes write.
 ///
 /// In a forked child the memory of a file is not mapped; a touch there is SIGSEGV, and dropping
 /// the mapping there does nothing.
@@ -48,6 +54,8 @@ pub struct Mapping {
     size_bytes: usize,
     access: Access,
     backing: Backing,
+    #[cfg(not(loom))]
+    guarded: OnceLock<Guarded>,
     /// Under the model checker the words of heap memory are these.
     #[cfg(loom)]
     pub(crate) modelled: Vec<crate::sync::AtomicU64>,
@@ -55,7 +63,7 @@ pub struct Mapping {
 
 /// Where the memory came from, and so how it goes back.
 enum Backing {
-    File { mapped_bytes: usize, process: ForkGuard },
+    File { mapped_bytes: usize, granularity: usize, process: ForkGuard },
     Heap { layout: Layout },
 }
 
@@ -92,7 +100,9 @@ impl Mapping {
             start,
             size_bytes: size,
             access,
-            backing: Backing::File { mapped_bytes, process },
+            backing: Backing::File { mapped_bytes, granularity, process },
+            #[cfg(not(loom))]
+            guarded: OnceLock::new(),
             #[cfg(loom)]
             modelled: Vec::new(),
         };
@@ -125,9 +135,42 @@ impl Mapping {
             size_bytes: size,
             access: Access::ReadWrite,
             backing: Backing::Heap { layout },
+            #[cfg(not(loom))]
+            guarded: OnceLock::new(),
             #[cfg(loom)]
             modelled: (0..layout.size() / 8).map(|_| crate::sync::AtomicU64::new(0)).collect(),
         }))
+    }
+
+    /// From now on a touch of what the file has lost (it was cut while it is mapped) is no SIGBUS:
+    /// the page becomes zeroes of this process alone, for good, and the mapping counts as torn. See
+    /// [`crate::sigbus`]; the first call installs a handler for this process. Doing it again does
+    /// nothing, and memory of the heap needs none.
+    ///
+    /// # Errors
+    /// [`GuardError`]: the handler cannot be installed, too many mappings are guarded.
+    #[cfg(not(loom))]
+    pub fn guard(&self) -> Result<(), GuardError> {
+        let Backing::File { mapped_bytes, granularity, .. } = self.backing else { return Ok(()) };
+        if self.guarded.get().is_none() {
+            // SAFETY: `map` mapped exactly this range, and `drop` gives the guard back before it
+            // unmaps. That bytes may become zeroes is what the caller asks for.
+            let guarded =
+                unsafe { Guarded::new(self.start, mapped_bytes, granularity, self.access) }?;
+            // Another thread may have been faster: then this guard is given back.
+            let _ = self.guarded.set(guarded);
+        }
+        Ok(())
+    }
+
+    /// Whether the file was cut while it is mapped and guarded, and something touched what was lost.
+    ///
+    /// Asked after reading: when it says no, every byte that was read was the file's.
+    #[cfg(not(loom))]
+    #[inline]
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.guarded.get().is_some_and(Guarded::is_torn)
     }
 
     /// Address of the first byte; it never changes.
@@ -166,7 +209,10 @@ impl Drop for Mapping {
     // r[impl memory.drop]
     fn drop(&mut self) {
         match self.backing {
-            Backing::File { mapped_bytes, process } => {
+            Backing::File { mapped_bytes, process, .. } => {
+                // Before the range is anybody else's.
+                #[cfg(not(loom))]
+                drop(self.guarded.take());
                 // In a forked child the range is not ours: the kernel left it unmapped, and the
                 // child may have something else there by now.
                 if process.is_this_process() {

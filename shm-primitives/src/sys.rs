@@ -35,14 +35,11 @@ pub(crate) fn map_shared(
     size_bytes: usize,
     access: Access,
 ) -> Result<NonNull<u8>, Errno> {
-    let protection = match access {
-        Access::ReadOnly => ProtFlags::READ,
-        Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
-    };
     let flags = MapFlags::SHARED | MapFlags::NORESERVE;
     // SAFETY: without an address and without MAP_FIXED the kernel picks a range that nothing in
     // this process uses, so no memory that anybody refers to changes.
-    let start = unsafe { mm::mmap(ptr::null_mut(), size_bytes, protection, flags, file, 0) }?;
+    let start =
+        unsafe { mm::mmap(ptr::null_mut(), size_bytes, protection(access), flags, file, 0) }?;
     NonNull::new(start.cast()).ok_or(Errno::FAULT)
 }
 
@@ -71,6 +68,34 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, size_bytes: usize) {
     // The only errors are a range that was never mapped and a full table of ranges when a hole
     // would be cut; a whole mapping cuts none. There is nobody to tell and nothing to undo.
     debug_assert_eq!(outcome, Ok(()), "munmap of {start:p}, {size_bytes} bytes");
+}
+
+/// Puts zeroes of this process alone in place of what is mapped here. Nothing but system calls, so
+/// that a signal handler may do it.
+///
+/// # Safety
+/// The range is whole pages of a live mapping of [`map_shared`], and whoever looks at it bears that
+/// its bytes become zeroes.
+#[cfg(not(loom))]
+pub(crate) unsafe fn replace_with_zeroes(
+    start: NonNull<u8>,
+    size_bytes: usize,
+    access: Access,
+) -> Result<(), Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: MAP_FIXED replaces what is mapped in the range, which is the caller's to replace.
+    unsafe { mm::mmap_anonymous(start.as_ptr().cast(), size_bytes, protection(access), flags) }?;
+    // As the mapping was. That a child has the zeroes as well would harm nobody.
+    // SAFETY: the range was mapped just now.
+    let _ = unsafe { dont_fork(start, size_bytes) };
+    Ok(())
+}
+
+fn protection(access: Access) -> ProtFlags {
+    match access {
+        Access::ReadOnly => ProtFlags::READ,
+        Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+    }
 }
 
 /// Keeps a mapping out of core dumps.

@@ -17,6 +17,8 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/ring/memory.rs",
     "shm-primitives/src/ring/memory_model.rs",
     "shm-primitives/src/ring/producer.rs",
+    "shm-primitives/src/sigbus.rs",
+    "shm-primitives/src/sigbus/tests.rs",
     "shm-primitives/src/sys.rs",
     "tests/src/harness/sys.rs",
     "transport/src/host/inherit.rs",

@@ -343,6 +343,14 @@ impl ReadWord {
     }
 }
 
+impl ReadWord {
+    /// The mapping that it lies in.
+    #[cfg(not(loom))]
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.place.mapping
+    }
+}
+
 /// An array of shared words that this process alone writes.
 #[derive(Clone)]
 pub struct Words {

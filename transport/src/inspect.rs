@@ -252,7 +252,7 @@ fn held(control: &ControlReader) -> BTreeMap<Serial, Held> {
 /// How many leases a lease table has; whoever writes it may be at it.
 fn leases(dir: &SegmentDir, geometry: &Geometry, lease_serial: Serial) -> Option<u64> {
     let file = dir.open_file(AreaFile::Leases(lease_serial), Access::ReadOnly).ok()?;
-    Some(scan_of(&file, geometry.leases_max).ok()?.count())
+    Some(scan_of(&file, geometry.leases_max, true).ok()?.count())
 }
 
 /// A row that a host may be changing at this moment is looked at again; what stays wrong is wrong.

@@ -50,6 +50,14 @@ impl LeaseScan {
         self.capacity
     }
 
+    /// Whether the guest has cut the file of the table, as far as has been met: what was lost reads as
+    /// free cells. The mapping has to be guarded.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.high_water.mapping().is_torn()
+    }
+
     /// Cells from here on have never been used, as the guest says, but never more than there are.
     // r[impl lease.hostile]
     #[must_use]

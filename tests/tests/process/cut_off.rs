@@ -5,7 +5,7 @@ use onecopy_shm::SlotRef;
 use onecopy_tests::harness::{Peer, Segment, TestHost, soon};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{LeaseError, LinkEnd};
-use onecopy_transport::host::HostEvent;
+use onecopy_transport::host::{CutOffReason, HostEvent};
 
 // r[verify peer.cut_off]
 #[test]
@@ -20,7 +20,7 @@ fn a_guest_that_is_cut_off_learns_it_and_keeps_what_it_reads_until_it_dies() {
     assert!(host.handle().cut_off(guest.serial(), "by hand", soon()).unwrap());
     host.wait_event("cut off", |event| match event {
         HostEvent::CutOff { serial, reason } if *serial == guest.serial() => {
-            assert_eq!(reason, "by hand");
+            assert_eq!(*reason, CutOffReason::ByHand("by hand".to_owned()));
             Some(())
         }
         _ => None,

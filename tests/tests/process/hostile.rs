@@ -10,16 +10,16 @@ use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
 /// Another guest under load, and what it has to say at the end.
-struct Steady(Peer);
+pub struct Steady(Peer);
 
 impl Steady {
-    fn start(segment: &Segment) -> Steady {
+    pub fn start(segment: &Segment) -> Steady {
         let mut peer = Peer::attached(PEER, segment.path(), "writer");
         peer.ok("load 1 100");
         Steady(peer)
     }
 
-    fn noticed_nothing(mut self) {
+    pub fn noticed_nothing(mut self) {
         let figures = self.0.ok("load_stop");
         let words: Vec<u64> = figures.split(' ').map(|word| word.parse().unwrap()).collect();
         assert!(words[1] > 0 && words[2] == 0, "{figures}");

@@ -20,6 +20,7 @@ mod restart;
 mod settle;
 mod suspect;
 mod takeover;
+mod torn;
 mod unmapped;
 
 /// The program of the peers.

@@ -161,8 +161,9 @@ impl<S: Service> Host<S> {
         let who = Who { serial, row, role, process, uid, lease_serial };
         let fields = peer_fields(&who).map_err(|error| out_of(error.into()))?;
         let capacity = self.core.options.ring_capacity_bytes;
-        let files = AttachFiles::make(&self.dir, &who, capacity, self.core.geometry.leases_max)
-            .map_err(out_of)?;
+        let (leases_max, guard) = (self.core.geometry.leases_max, self.core.options.guard);
+        let files =
+            AttachFiles::make(&self.dir, &who, capacity, leases_max, guard).map_err(out_of)?;
         crash_point!("attach.files_made");
         self.core.control.set_peer(row.into(), &fields);
         self.core.leases.push(LeasesOf { who, scan: files.scan.clone(), is_earlier: false });

@@ -9,11 +9,11 @@ use super::stats::Counters;
 use crate::control::ControlWriter;
 use crate::format::Role;
 use crate::layout::Geometry;
-use crate::pool::VarSlotPool;
+use crate::pool::{Looked, VarSlotPool};
 use crate::service::{Answer, Payload, Request, Service, ServiceContext};
 use crate::wire::{self, ErrorWords, RequestError, SERVICE_KIND_MIN, SlotPayload, flag, kind};
 use onecopy_shm::copy_shared;
-use onecopy_shm::{FrameHeader, LeaseScan, Producer, SlotRef, SlotState};
+use onecopy_shm::{FrameHeader, LeaseScan, Producer, SlotRef, SlotState, sigbus};
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 
@@ -153,10 +153,13 @@ impl<S: Service> Core<S> {
     /// Looks once through all lease tables and frees the retired slots that nobody reads.
     pub fn reclaim(&mut self) -> u32 {
         let leases = &self.leases;
-        let freed = self.pool.reclaim(&mut |note| {
+        let freed = self.pool.reclaim_if_whole(&mut |note| {
+            let tears = sigbus::tears();
             for leases in leases {
                 leases.scan.for_each(&mut *note);
             }
+            // Whoever tore its table is cut off before anything is freed on the ground of it.
+            if sigbus::tears() == tears { Looked::Whole } else { Looked::Torn }
         });
         self.limbo_left = self.pool.limbo_len();
         freed

@@ -1,5 +1,6 @@
 //! What a host tells whoever listens: attaches, deaths, recovery, growth.
 
+use super::CutOffReason;
 use crate::Serial;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ pub enum HostEvent {
     CutOff {
         /// Its serial.
         serial: Serial,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: CutOffReason,
     },
     /// All that a guest held has been taken back.
     Recovered {

@@ -24,28 +24,40 @@ impl AttachFiles {
         who: &Who,
         ring_capacity_bytes: u32,
         leases_max: u64,
+        guard: bool,
     ) -> Result<AttachFiles, Box<dyn Error>> {
         let rings_bytes = RingsLayout::new(ring_capacity_bytes)?.size_bytes;
         let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes)?;
-        let region =
-            Mapping::map(&rings, rings_bytes, Access::ReadWrite)?.region(0, rings_bytes)?;
+        let mapping = Mapping::map(&rings, rings_bytes, Access::ReadWrite)?;
+        if guard {
+            mapping.guard()?;
+        }
+        let region = mapping.region(0, rings_bytes)?;
         let file = AreaFile::Leases(who.lease_serial);
         let leases = if who.lease_serial == who.serial {
             make_file(dir, file, lease_table_bytes(leases_max as u32))?
         } else {
             dir.open_file(file, Access::ReadWrite)?
         };
-        let scan = scan_of(&leases, leases_max)?;
+        let scan = scan_of(&leases, leases_max, guard)?;
         Ok(AttachFiles { rings, leases, region, scan })
     }
 }
 
-/// Maps a lease table to look through it.
-pub(crate) fn scan_of(leases: &OwnedFd, leases_max: u64) -> Result<LeaseScan, Box<dyn Error>> {
+/// Maps a lease table to look through it. Its guest may cut the file at any time: `guard` says
+/// whether that is survived.
+pub(crate) fn scan_of(
+    leases: &OwnedFd,
+    leases_max: u64,
+    guard: bool,
+) -> Result<LeaseScan, Box<dyn Error>> {
     let capacity = u32::try_from(leases_max)?;
     let size_bytes = lease_table_bytes(capacity);
-    let region = Mapping::map(leases, size_bytes, Access::ReadOnly)?.region(0, size_bytes)?;
-    Ok(LeaseScan::new(&region, capacity)?)
+    let mapping = Mapping::map(leases, size_bytes, Access::ReadOnly)?;
+    if guard {
+        mapping.guard()?;
+    }
+    Ok(LeaseScan::new(&mapping.region(0, size_bytes)?, capacity)?)
 }
 
 fn make_file(dir: &SegmentDir, file: AreaFile, bytes: u64) -> Result<OwnedFd, Box<dyn Error>> {

@@ -1,9 +1,9 @@
 //! What other threads say to a host's loop.
 
-use super::Host;
 use super::reserve::PeerReservation;
 use super::settle::{Asker, Settling};
 use super::wake::WakeHandle;
+use super::{CutOffReason, Host};
 use crate::Serial;
 use crate::audit::AuditReport;
 use crate::service::Service;
@@ -173,7 +173,7 @@ impl<S: Service> Host<S> {
                 Command::CutOff(serial, reason, answer) => {
                     let index = self.peers.iter().position(|peer| peer.who.serial == serial);
                     if let Some(index) = index {
-                        self.cut_off(index, reason);
+                        self.cut_off(index, CutOffReason::ByHand(reason));
                     }
                     let _ = answer.send(index.is_some());
                 }

@@ -2,9 +2,10 @@
 
 use crate::Serial;
 use crate::format::{RINGS_REQUEST_OFFSET, RingsHeader, TABLE_ALIGNMENT_BYTES};
-use onecopy_shm::{Consumer, Producer, ReadWord, Region, Waker, ring_layout};
+use onecopy_shm::{Consumer, Mapping, Producer, ReadWord, Region, Waker, ring_layout};
 use std::error::Error;
 use std::mem::offset_of;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Where the rings lie in `rings/<serial>`, in bytes.
@@ -34,6 +35,7 @@ pub(super) struct Rings {
     /// Tells whether the guest sleeps.
     pub waker: Waker,
     pub heartbeat: ReadWord,
+    mapping: Arc<Mapping>,
 }
 
 impl Rings {
@@ -50,6 +52,12 @@ impl Rings {
             replies: Producer::new(ring(layout.replies)?, capacity)?,
             waker: Waker::new(asleep),
             heartbeat: rings.read_word(offset_of!(RingsHeader, guest_heartbeat) as u64)?,
+            mapping: Arc::clone(rings.mapping()),
         })
+    }
+
+    /// Whether the guest has cut the file under the host, as far as has been met.
+    pub fn is_torn(&self) -> bool {
+        self.mapping.is_torn()
     }
 }

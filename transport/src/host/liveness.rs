@@ -7,7 +7,7 @@
 use super::Host;
 use super::core::{Carried, Core};
 use super::events::HostEvent;
-use super::peer::{Ended, Link, Peer, Suspected, Who};
+use super::peer::{Link, Peer, Suspected, Who};
 use crate::Serial;
 use crate::control::Suspicion;
 use crate::format::{PeerState, SuspectReason};
@@ -36,44 +36,6 @@ pub(super) enum Gone {
 const UNREAD_REPLY_BYTES: usize = 64 << 10;
 
 impl<S: Service> Host<S> {
-    /// Acts on links that ended in this turn.
-    pub(super) fn sweep_ended(&mut self) {
-        let mut index = 0;
-        while index < self.peers.len() {
-            match self.peers[index].ended.take() {
-                Some(Ended::Goodbye) => self.recover(index, Gone::Goodbye),
-                // Looked at once more: who was dead already has made room for another.
-                Some(Ended::CutOff(reason)) => self.cut_off(index, reason),
-                None => index += 1,
-            }
-        }
-    }
-
-    /// Ends a peer's link, not its life: what it holds is quarantined until it is proven dead.
-    // r[impl peer.cut_off]
-    // r[impl crash.stopped]
-    pub(super) fn cut_off(&mut self, index: usize, reason: String) {
-        let peer = &mut self.peers[index];
-        tracing::warn!(
-            serial = peer.who.serial,
-            pid = peer.who.process.pid,
-            reason,
-            "guest cut off"
-        );
-        self.core.control.set_attached(peer.who.row.into(), 0);
-        crash_point!("peer.cut_off.stored");
-        if let Some(link) = peer.link.take() {
-            self.poller.forget_link(&link);
-        }
-        self.core.set_suspect(peer, SuspectReason::CutOff, reason.clone());
-        self.core.pool.quarantine(peer.who.serial);
-        self.core.counters.cut_off += 1;
-        self.core.tell(HostEvent::CutOff { serial: peer.who.serial, reason });
-        if peer.is_dead() {
-            self.recover(index, Gone::Dead);
-        }
-    }
-
     /// A peer's pidfd is readable.
     // r[impl crash.t8]
     pub(super) fn on_death(&mut self, serial: Serial) {

@@ -6,6 +6,7 @@
 
 mod accept;
 mod core;
+mod cut_off;
 mod deferred;
 mod events;
 mod files;
@@ -33,6 +34,7 @@ mod turn;
 mod unmapped;
 mod wake;
 
+pub use cut_off::{CutOffReason, CutOffs};
 pub use events::HostEvent;
 pub(crate) use files::scan_of;
 pub use handle::{HandleError, HostHandle};
@@ -86,6 +88,8 @@ pub struct Host<S: Service> {
     started: Instant,
     /// Coarse clock when this life started, in seconds.
     clock_base_s: u64,
+    /// Tears of guarded mappings, of whomever, that were acted on.
+    tears_seen: u64,
     leaving: bool,
     /// The start has come to its end: from here on there is a host to say goodbye for.
     serving: bool,

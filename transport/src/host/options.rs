@@ -50,6 +50,10 @@ pub struct HostOptions {
     pub polling: bool,
     /// Users and groups that may attach, besides the host's own user.
     pub allowed: Allowed,
+    /// Survive guests that cut the files which they may write: a handler for SIGBUS is installed in
+    /// this process (see `onecopy_shm::sigbus`), and the guest is cut off. Without it such a guest
+    /// ends the host.
+    pub guard: bool,
     /// Remove the segment when the host leaves in order.
     pub remove_on_leave: bool,
     /// Who reserves memory. Without a helper the host does so itself, and where a control group runs
@@ -81,6 +85,7 @@ impl HostOptions {
             magazine_slots_max: 32,
             polling: false,
             allowed: Allowed::default(),
+            guard: true,
             remove_on_leave: false,
             growth_helper: GrowthHelper::of_this_program(),
             events: None,

@@ -1,5 +1,6 @@
 //! One peer as the host knows it. All of this is the host's own; shared words are copies.
 
+use super::CutOffReason;
 use super::link::Rings;
 use crate::Serial;
 use crate::format::{PeerState, Role, SuspectReason};
@@ -94,7 +95,7 @@ pub(super) enum Ended {
     /// The guest said goodbye: it touches nothing shared any more.
     Goodbye,
     /// The guest broke the protocol, or the host was told to end it.
-    CutOff(String),
+    CutOff(CutOffReason),
 }
 
 /// The live connection of a peer.

@@ -24,7 +24,7 @@ use crate::service::{Service, ServiceError, ServiceStart};
 use crate::socket::{AttachListener, BindError, SocketMode};
 use onecopy_shm::crash_point;
 use onecopy_shm::error::{MapError, RegionError};
-use onecopy_shm::{Access, Mapping, Sleeper};
+use onecopy_shm::{Access, Mapping, Sleeper, sigbus};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -283,6 +283,7 @@ impl<S: Service> Host<S> {
             tick_at: Instant::now(),
             started: Instant::now(),
             clock_base_s,
+            tears_seen: sigbus::tears(),
             leaving: false,
             serving: false,
             lock: Some(lock),

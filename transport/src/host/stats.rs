@@ -1,6 +1,7 @@
 //! The host's figures, for `stat`, tests and the service's users.
 
 use super::core::Core;
+use super::cut_off::CutOffs;
 use crate::audit::AuditReport;
 use crate::pool::PoolCounts;
 use crate::service::Service;
@@ -19,8 +20,8 @@ pub struct Counters {
     pub attach_refused: u64,
     /// Times a guest became suspect.
     pub suspected: u64,
-    /// Links ended by the host.
-    pub cut_off: u64,
+    /// Links ended by the host, by reason.
+    pub cut_off: CutOffs,
     /// Guests that said goodbye.
     pub departed: u64,
     /// Dead guests whose holdings were taken back.
@@ -53,7 +54,6 @@ impl<S: Service> Core<S> {
             ("attached", counters.attached),
             ("attach_refused", counters.attach_refused),
             ("suspected", counters.suspected),
-            ("cut_off", counters.cut_off),
             ("departed", counters.departed),
             ("recovered", counters.recovered),
             ("handed_over", counters.handed_over),
@@ -65,6 +65,7 @@ impl<S: Service> Core<S> {
             ("ticks", self.tick),
             ("pool_bytes_max", self.geometry.pool_bytes_max),
         ];
+        stats.extend(counters.cut_off.figures());
         stats.extend(pool_figures(&counts));
         stats.extend(self.service.stats(&self.pool));
         stats

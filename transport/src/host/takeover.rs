@@ -100,9 +100,8 @@ impl<S: Service> Host<S> {
 
     fn lease_scan(&self, fields: &PeerFields) -> Result<LeaseScan, StartError> {
         let file = self.dir.open_file(AreaFile::Leases(fields.lease_serial), Access::ReadOnly)?;
-        scan_of(&file, self.core.geometry.leases_max).map_err(|error| StartError::Leases {
-            serial: fields.serial,
-            reason: error.to_string(),
+        scan_of(&file, self.core.geometry.leases_max, self.core.options.guard).map_err(|error| {
+            StartError::Leases { serial: fields.serial, reason: error.to_string() }
         })
     }
 

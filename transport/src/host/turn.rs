@@ -6,7 +6,7 @@
 
 use super::core::{Carried, Core};
 use super::peer::{Ended, Link, Peer};
-use super::{Host, refill};
+use super::{CutOffReason, Host, refill};
 use crate::service::Service;
 use onecopy_shm::GrantError;
 
@@ -41,6 +41,7 @@ impl<S: Service> Host<S> {
         if ended {
             self.sweep_ended();
         }
+        self.cut_off_torn();
         if !self.core.deferred.is_empty() {
             self.answer_deferred();
         }
@@ -89,7 +90,7 @@ impl<S: Service> Core<S> {
         let header = match link.next_request() {
             Ok(Some(header)) => header,
             Ok(None) => return Step::Nothing,
-            Err(reason) => return Step::Ended(Ended::CutOff(reason)),
+            Err(reason) => return Step::Ended(Ended::CutOff(CutOffReason::Ring(reason))),
         };
         let bound = self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
         let Link { rings, request_bytes, text, waiting, unannounced, .. } = link;
@@ -99,7 +100,7 @@ impl<S: Service> Core<S> {
                 *waiting = Some((header, bound));
                 return Step::Nothing;
             }
-            Err(error) => return Step::Ended(Ended::CutOff(error.to_string())),
+            Err(error) => return Step::Ended(Ended::CutOff(broken(&error))),
         };
         let carried = self.carry_out(who, stock, text, &header, request_bytes, grant.bytes_mut());
         let (length, flags) = match carried {
@@ -109,7 +110,7 @@ impl<S: Service> Core<S> {
             Carried::Silent => return Step::Served,
         };
         if let Err(error) = grant.commit(length, header.kind, flags, header.request_id) {
-            return Step::Ended(Ended::CutOff(error.to_string()));
+            return Step::Ended(Ended::CutOff(broken(&error)));
         }
         *unannounced = true;
         *settles |= matches!(carried, Carried::Settled);
@@ -118,4 +119,8 @@ impl<S: Service> Core<S> {
             _ => Step::Served,
         }
     }
+}
+
+fn broken(error: &dyn std::error::Error) -> CutOffReason {
+    CutOffReason::Ring(error.to_string())
 }

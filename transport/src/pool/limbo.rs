@@ -18,6 +18,15 @@ pub type LeaseVisitor<'a> = dyn FnMut(SlotRef) + 'a;
 pub(super) const UNSEEN: u32 = 0;
 const LEASED: u32 = 1;
 
+/// What a look through the leases is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// Every lease was met.
+    Whole,
+    /// Part of a lease table was gone: nothing may be freed on the ground of this look.
+    Torn,
+}
+
 impl VarSlotPool {
     /// Unpublishes a slot: from now on nobody new can read it. It waits in limbo for its last
     /// lease.
@@ -43,29 +52,45 @@ impl VarSlotPool {
     /// `scan` calls the function it is given for every lease of every peer whose leases count; what
     /// the leases name is not believed. It is not called when nothing waits. The cost is that of
     /// the leases and of the limbo, not of the pool.
-    // r[impl pool.reclaim]
     pub fn reclaim(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> u32 {
+        self.reclaim_if_whole(&mut |visit| {
+            scan(visit);
+            Looked::Whole
+        })
+    }
+
+    /// [`VarSlotPool::reclaim`] with a look that may turn out to be worth nothing: then nothing is
+    /// freed.
+    // r[impl pool.reclaim]
+    pub fn reclaim_if_whole(
+        &mut self,
+        scan: &mut dyn FnMut(&mut LeaseVisitor<'_>) -> Looked,
+    ) -> u32 {
         if self.limbo.is_empty() {
             return 0;
         }
-        self.mark_leased(scan);
+        let looked = self.mark_leased(scan);
         let before = self.limbo.len();
         let mut limbo = std::mem::take(&mut self.limbo);
         limbo.retain(|&slot| {
             let leased = self.take_mark(slot);
-            if !leased {
+            let is_kept = leased || looked == Looked::Torn;
+            if !is_kept {
                 let word = self.slots[slot].word;
                 self.change(slot, legal(word.free(), word));
                 self.put_free(slot);
             }
-            leased
+            is_kept
         });
         self.limbo = limbo;
         (before - self.limbo.len()) as u32
     }
 
-    /// Marks the retired slots that these leases name.
-    pub(super) fn mark_leased(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) {
+    /// Marks the retired slots that these leases name; returns what the look says of itself.
+    pub(super) fn mark_leased<Said>(
+        &mut self,
+        scan: &mut dyn FnMut(&mut LeaseVisitor<'_>) -> Said,
+    ) -> Said {
         // edge: lease.check
         fence_before_scan();
         scan(&mut |leased| {
@@ -75,7 +100,7 @@ impl VarSlotPool {
             {
                 entry.previous = LEASED;
             }
-        });
+        })
     }
 
     /// Whether a retired slot was marked; the mark is gone then.

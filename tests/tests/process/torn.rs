@@ -1,0 +1,141 @@
+//! Guests that cut the files which they may write.
+
+use crate::PEER;
+use crate::hostile::Steady;
+use onecopy_shm::{Access, LeaseTable, Mapping, SlotRef, lease_table_bytes, ring_layout};
+use onecopy_tests::harness::{Peer, RawGuest, Segment, TestHost, wait_for};
+use onecopy_transport::control::{ControlReader, read_geometry};
+use onecopy_transport::format::{RINGS_REQUEST_OFFSET, Role, TABLE_ALIGNMENT_BYTES};
+use onecopy_transport::host::{CutOffReason, HostEvent};
+use onecopy_transport::wire::kind;
+use rustix::fs::ftruncate;
+use std::sync::atomic::Ordering;
+
+/// Positions of descriptors in a welcome.
+const RINGS: usize = 2;
+const LEASES: usize = 3;
+
+fn reason_of(host: &mut TestHost, guest: u32) -> CutOffReason {
+    host.wait_event("cut off", |event| match event {
+        HostEvent::CutOff { serial, reason } if *serial == guest => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+// r[verify peer.torn]
+#[test]
+fn who_cuts_its_rings_loses_its_link_and_nobody_else_anything() {
+    let segment = Segment::new();
+    let mut host = TestHost::start(&segment);
+    let steady = Steady::start(&segment);
+    // All of it; all but the head; the answers alone.
+    for (round, cut) in ["all", "rings", "answers"].into_iter().enumerate() {
+        let mut guest = RawGuest::attach(segment.path(), Role::Writer);
+        let serial = guest.serial();
+        guest.reserve(5000);
+        let quarantined = host.stat("slots_quarantined");
+        let bytes = match cut {
+            "all" => 0,
+            "rings" => RINGS_REQUEST_OFFSET,
+            _ => answers_offset(&guest),
+        };
+        ftruncate(&guest.descriptors[RINGS], bytes).unwrap();
+        if cut == "answers" {
+            // They are met when there is one.
+            guest.send(kind::PING, 0, 1, &[7; 64]);
+        }
+        wait_for("the cut", || {
+            guest.ring();
+            guest.is_cut_off()
+        });
+        assert_eq!(reason_of(&mut host, serial), CutOffReason::RingsTorn);
+        assert_eq!(host.stat("cut_off_rings_torn"), round as u64 + 1);
+        assert!(host.stat("slots_quarantined") > quarantined, "its process lives");
+    }
+    steady.noticed_nothing();
+    host.assert_clean();
+}
+
+fn answers_offset(guest: &RawGuest) -> u64 {
+    let capacity = guest.welcome.ring_capacity_bytes.get();
+    let ring_bytes = ring_layout(capacity.into()).unwrap().size_bytes;
+    RINGS_REQUEST_OFFSET + ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES)
+}
+
+/// A reader's lease of this slot, stored in its own table without a word to anybody.
+fn lease(guest: &RawGuest, host: &TestHost, slot: SlotRef) -> LeaseTable {
+    let capacity = host.guest(Role::Reader).geometry().leases_max as u32;
+    let bytes = lease_table_bytes(capacity);
+    let mapping = Mapping::map(&guest.descriptors[LEASES], bytes, Access::ReadWrite).unwrap();
+    let table = LeaseTable::new(mapping.region(0, bytes).unwrap(), capacity).unwrap();
+    let _stays = table.lease(slot).unwrap();
+    table
+}
+
+// r[verify peer.torn]
+// r[verify pool.reclaim]
+#[test]
+fn who_cuts_its_lease_table_is_cut_off_before_a_slot_is_freed_on_the_ground_of_it() {
+    let segment = Segment::new();
+    let mut host = TestHost::start(&segment);
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    let steady = Steady::start(&segment);
+    let stored = |answer: String| {
+        let words: Vec<u32> = answer.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
+        SlotRef { slot: words[0], generation: words[1] }
+    };
+    let slot = stored(writer.ok("store 5001 5000"));
+    let honest = host.guest(Role::Reader);
+    let kept = stored(writer.ok("store 5002 5000"));
+    let guard = honest.lease(kept).unwrap().unwrap();
+
+    let guest = RawGuest::attach(segment.path(), Role::Reader);
+    let _table = lease(&guest, &host, slot);
+    writer.ok("delete 5001");
+    writer.ok("delete 5002");
+    host.wait_stat("slots_retired", 2);
+    assert_eq!(host.stat("cut_off"), 0);
+
+    ftruncate(&guest.descriptors[LEASES], 0).unwrap();
+    assert_eq!(reason_of(&mut host, guest.serial()), CutOffReason::LeasesTorn);
+    wait_for("the end of its socket", || guest.is_cut_off());
+    assert_eq!(attached_word(&guest), 0, "it can tell that its leases protect nothing");
+    assert_eq!(host.stat("cut_off_leases_torn"), 1);
+    // What it has given up is free; what others lease is theirs.
+    host.wait_stat("slots_retired", 1);
+    assert!(onecopy_tests::harness::is_payload(5002, &guard));
+    drop(guard);
+    host.wait_stat("slots_retired", 0);
+    assert_eq!(host.stat("recovered"), 0, "its process lives");
+    steady.noticed_nothing();
+    host.assert_clean();
+}
+
+fn attached_word(guest: &RawGuest) -> u64 {
+    let control_bytes = guest.welcome.control_bytes.get();
+    let control = Mapping::map(&guest.descriptors[0], control_bytes, Access::ReadOnly).unwrap();
+    let (geometry, _) = read_geometry(&control).unwrap();
+    let reader = ControlReader::new(control, geometry).unwrap();
+    let word = reader.attached(guest.welcome.row.get().into()).unwrap();
+    word.load(Ordering::Relaxed)
+}
+
+// r[verify peer.torn]
+#[test]
+fn a_lease_table_that_was_cut_while_no_host_was_there_does_not_keep_the_next_one_out() {
+    let segment = Segment::new();
+    let host = TestHost::start(&segment);
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    writer.ok("store 1 5000");
+    let guest = RawGuest::attach(segment.path(), Role::Reader);
+    host.leave().unwrap();
+    ftruncate(&guest.descriptors[LEASES], 0).unwrap();
+
+    let mut host = TestHost::start(&segment);
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    writer.ok("delete 1");
+    assert_eq!(reason_of(&mut host, guest.serial()), CutOffReason::LeasesTorn);
+    assert_eq!(attached_word(&guest), 0);
+    host.wait_stat("slots_retired", 0);
+    host.assert_clean();
+}

@@ -3,15 +3,19 @@
 use crate::error::{AskError, AttachCacheError};
 use crate::protocol::{SERVICE_ID, kind};
 use crate::stats::CacheStats;
+use comeback::Shared;
 use onecopy_transport::guest::{AttachError, Guest, GuestOptions};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, little_endian as le};
 
 mod ask;
 mod block;
+mod comeback;
 mod fill;
 mod keys;
 mod lookup;
+mod pinned;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -32,23 +36,37 @@ pub struct CacheOptions {
     pub deadline: Duration,
     /// Whether lookups check the payload of blocks that have a checksum. Default: no.
     pub verify: bool,
+    /// Whether to attach anew when the host went away, and for how long a call waits for a host from
+    /// when it was missed, within its own deadline. When the outage has lasted that long, each call
+    /// tries once and fails at once. `None`: not at all; see [`Cache::reattach`]. Default: 5 s.
+    pub reattach: Option<Duration>,
 }
 
 impl CacheOptions {
     /// Defaults, with these options for the guest.
     pub fn new(guest: GuestOptions) -> CacheOptions {
-        CacheOptions { guest, deadline: Duration::from_secs(5), verify: false }
+        let patience = Duration::from_secs(5);
+        CacheOptions { guest, deadline: patience, verify: false, reattach: Some(patience) }
     }
 }
 
 /// A handle to the cache. Cheap to clone; all clones are one guest.
 ///
 /// Every call waits at most as long as the handle's deadline says, the whole of a batch included.
+///
+/// When the host goes away, blocks stay readable. A call that finds it gone, or that waits for its
+/// answer then, attaches to the next host and asks again where that is safe: lookups, exists, stats and
+/// verify may be asked twice; pins and unpins count once, because pins die with their host and those
+/// of this guest are restored; a publish is repeated when its slot shows that it was not carried out. A
+/// delete is not repeated when the host may have seen it. What is not repeated fails with
+/// [`CallError::Link`](onecopy_transport::guest::CallError::Link): the host may have carried it out.
 #[derive(Clone)]
 pub struct Cache {
     guest: Guest,
     deadline: Duration,
     verify: bool,
+    reattach: Option<Duration>,
+    shared: Arc<Shared>,
 }
 
 impl Cache {
@@ -57,12 +75,16 @@ impl Cache {
     /// # Errors
     /// [`AttachCacheError`].
     pub fn attach(options: CacheOptions) -> Result<Cache, AttachCacheError> {
-        let CacheOptions { guest, deadline, verify } = options;
-        Cache::new(Guest::attach(guest)?)
-            .map(|cache| Cache { verify, ..cache.with_deadline(deadline) })
+        let CacheOptions { guest, deadline, verify, reattach } = options;
+        Cache::new(Guest::attach(guest)?).map(|cache| Cache {
+            verify,
+            reattach,
+            ..cache.with_deadline(deadline)
+        })
     }
 
-    /// A handle over a guest that is attached already.
+    /// A handle over a guest that is attached already. It does not attach anew by itself; see
+    /// [`Cache::with_reattach`].
     ///
     /// # Errors
     /// [`AttachCacheError::WrongService`].
@@ -72,7 +94,8 @@ impl Cache {
         if found != SERVICE_ID {
             return Err(AttachCacheError::WrongService { found, expected: SERVICE_ID });
         }
-        Ok(Cache { guest, deadline: Duration::from_secs(5), verify: false })
+        let (deadline, shared) = (Duration::from_secs(5), Arc::default());
+        Ok(Cache { guest, deadline, verify: false, reattach: None, shared })
     }
 
     /// A handle to the same guest whose calls wait at most this long.
@@ -87,19 +110,28 @@ impl Cache {
         Cache { verify, ..self.clone() }
     }
 
-    /// The guest beneath: where the pool is mapped, growth, ping, detach.
-    pub fn guest(&self) -> &Guest {
-        &self.guest
+    /// A handle to the same guest that attaches anew by itself, or does not; see
+    /// [`CacheOptions::reattach`].
+    #[must_use]
+    pub fn with_reattach(&self, reattach: Option<Duration>) -> Cache {
+        Cache { reattach, ..self.clone() }
     }
 
-    /// A handle with the same options over a new attach, after the host went away and came back.
-    /// Blocks stay readable; pins ended with the old attach.
+    /// The guest beneath: where the pool is mapped, growth, ping, detach. After the host went away
+    /// that is the one of the latest attach.
+    pub fn guest(&self) -> Guest {
+        self.current().into_owned()
+    }
+
+    /// Attaches anew if the host went away, without waiting for one; a handle over the new attach, which
+    /// other handles use as well from then on. Blocks stay readable, slots that are being filled can be
+    /// published, and what this guest had pinned is pinned again.
     ///
     /// # Errors
     /// [`AttachError`].
     pub fn reattach(&self) -> Result<Cache, AttachError> {
-        let guest = self.guest.reattach(self.until())?;
-        Ok(Cache { guest, deadline: self.deadline, verify: self.verify })
+        self.attach_once(&self.current(), self.until())?;
+        Ok(Cache { guest: self.guest(), ..self.clone() })
     }
 
     /// Figures of the cache, for all guests together.
@@ -107,7 +139,8 @@ impl Cache {
     /// # Errors
     /// [`AskError`].
     pub fn stats(&self) -> Result<CacheStats, AskError> {
-        let reply = self.guest.call(kind::STATS, &[], self.until())?;
+        let until = self.until();
+        let reply = self.repeatedly(until, |guest| guest.call(kind::STATS, &[], until))?;
         let words = <[le::U64]>::ref_from_bytes(&reply).map_err(|_| AskError::AnswerLength {
             kind: kind::STATS,
             found_bytes: reply.len(),

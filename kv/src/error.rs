@@ -177,6 +177,14 @@ pub enum DeleteError {
         /// Pins on it, of all peers.
         pins: u32,
     },
+    /// The host was restarted a moment ago, and a guest that may have it pinned has not come back.
+    #[error(
+        "key {key} may be pinned by a guest that has not come back since the host was restarted"
+    )]
+    Guarded {
+        /// The key.
+        key: Key,
+    },
 }
 
 /// A pin failed.

@@ -15,6 +15,9 @@ pub const NOTE_CHECKSUM: u32 = 1;
 /// Which word of a note holds the expiry, in its lower half.
 pub const EXPIRY_WORD: usize = 4;
 
+/// Which word of a cold part holds the stamp of the last use.
+pub const USED_WORD: usize = 2;
+
 /// A note as the words of a slot entry.
 pub type NoteWords = [u64; NOTE_BYTES / 8];
 /// The service's part of a cold line as words.
@@ -40,7 +43,9 @@ pub struct Cold {
     pub checksum: u64,
     /// Second of the segment's clock at which the block was published.
     pub published_s: u64,
-    reserved: [u64; 5],
+    /// Stamp of the policy when the block was last used, as far as it was noted; 0 where it was not.
+    pub used: u64,
+    reserved: [u64; 4],
 }
 
 const _: () = {
@@ -49,6 +54,7 @@ const _: () = {
     assert!(cfg!(target_endian = "little"));
     assert!(size_of::<Cold>() == COLD_BYTES);
     assert!(std::mem::offset_of!(Cold, published_s) == 8);
+    assert!(std::mem::offset_of!(Cold, used) == USED_WORD * 8);
 };
 
 impl Note {
@@ -64,10 +70,10 @@ impl Note {
 }
 
 impl Cold {
-    /// The cold part of a block published at this second.
-    pub fn new(checksum: Option<Checksum>, published_s: u64) -> Cold {
+    /// The cold part of a block published at this second, with this stamp of the policy.
+    pub fn new(checksum: Option<Checksum>, published_s: u64, used: u64) -> Cold {
         let checksum = checksum.map_or(0, Checksum::to_word);
-        Cold { checksum, published_s, reserved: [0; 5] }
+        Cold { checksum, published_s, used, reserved: [0; 4] }
     }
 
     /// A cold part that was read from a slot entry.

@@ -34,6 +34,27 @@ pub trait Policy: Send {
     /// A block was published in this slot, of this size class. Slot ids are dense and start at 1.
     fn insert(&mut self, slot: u32, class: u16) -> bool;
 
+    /// A block of an earlier life of the host was found in this slot, of this size class. They come
+    /// from the oldest to the newest, before any other; `stamp` is what [`Policy::renewed_since`]
+    /// told of it.
+    fn restore(&mut self, slot: u32, class: u16, stamp: u64) -> bool;
+
+    /// While the guard is up, what is restored is no victim, for as long as the guard stays up.
+    fn guard(&mut self, up: bool);
+
+    /// Whether the block in this slot is no victim because of the guard.
+    fn is_guarded(&self, slot: u32) -> bool;
+
+    /// Number of blocks that are no victims because of the guard.
+    fn guarded_count(&self) -> u32;
+
+    /// The stamp given last. The next block inserted gets the next one.
+    fn stamp(&self) -> u64;
+
+    /// Tells slot and stamp of blocks that were inserted or renewed after `stamp`: of each class the
+    /// newest first, at most four times so many. Pinned blocks are passed by.
+    fn renewed_since(&self, stamp: u64, most: usize, each: &mut dyn FnMut(u32, u64));
+
     /// The block in this slot was used.
     fn touch(&mut self, slot: u32) -> bool;
 

@@ -54,6 +54,10 @@ struct Core {
     counted: CacheStats,
     /// Blocks of an earlier life, not yet in the policy: their order is known when all were found.
     found: Vec<recover::FoundBlock>,
+    /// Stamp of the policy up to which uses were noted for the next life.
+    noted: u64,
+    /// More is published than the capacity holds: what is over could not be evicted.
+    is_over: bool,
 }
 
 /// What is published now.
@@ -125,6 +129,19 @@ impl Service for CacheService {
         if let Some(core) = self.core.as_mut() {
             core.settle_found();
             core.withdraw(slot, context);
+        }
+    }
+
+    fn guard(&mut self, up: bool, context: &mut ServiceContext<'_>) {
+        if let Some(core) = self.core.as_mut() {
+            core.guard(up, context);
+        }
+    }
+
+    fn tick(&mut self, context: &mut ServiceContext<'_>) {
+        if let Some(core) = self.core.as_mut() {
+            core.settle_found();
+            core.note_used(context);
         }
     }
 

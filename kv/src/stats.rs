@@ -68,6 +68,9 @@ stats! {
     capacity_blocks,
     /// Capacity in bytes of slots; 0 where it is not counted in bytes.
     capacity_bytes,
+    /// Blocks that are neither evicted nor deleted because the host was restarted, and a guest of the
+    /// host before that may have them pinned has not come back.
+    guarded_blocks,
 }
 
 impl CacheStats {

@@ -68,7 +68,7 @@ fn one_by_one(cache: &Cache, number: u64) -> Option<()> {
 const ONE_BY_ONE: u64 = 8;
 
 fn work(cache: &Cache, keys: &[Key], operations: u64) -> Option<u64> {
-    let guest = cache.guest();
+    let guest = &cache.guest();
     let deadline = Instant::now() + PATIENCE;
     let mut in_flight = VecDeque::with_capacity(DEPTH + 1);
     let mut done = 0;

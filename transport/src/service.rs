@@ -59,6 +59,15 @@ pub trait Service: Send {
         let _ = context.pool.retire(slot);
     }
 
+    /// `up` after a restart, before anything is asked: guests of the host before may come back, and
+    /// may have asked it to keep things. What was found at the start should not be given up for room.
+    /// Not `up`: they have come back, or are gone, or have been waited for for long enough.
+    fn guard(&mut self, _up: bool, _context: &mut ServiceContext<'_>) {}
+
+    /// Called once in each tick of the host's clock, to note for the next life of the host what it is
+    /// to know. Should take a fraction of a millisecond.
+    fn tick(&mut self, _context: &mut ServiceContext<'_>) {}
+
     /// Slots of this class are short and the pool cannot grow in time: retire some that are
     /// published, if any may go. Returns how many were retired.
     fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32;

@@ -4,9 +4,10 @@ use super::Cache;
 use crate::checksum::Checksum;
 use crate::error::{AskError, PublishError};
 use crate::key::Key;
-use crate::protocol::{PublishAnswer, PublishEntry, PublishOutcome, kind};
+use crate::protocol::{PublishAnswer, PublishEntry, PublishOutcome, kind, lookup_answer};
 use onecopy_shm::SlotRef;
-use onecopy_transport::guest::{CallError, Reservation, ReserveError};
+use onecopy_transport::guest::{CallError, Guest, Reservation, ReserveError};
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// being published it goes back to the guest's stock.
 pub struct Fill {
     reservation: Reservation,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 /// How a block is published.
@@ -84,7 +85,7 @@ impl Cache {
         size_bytes: u64,
         until: Instant,
     ) -> Result<Fill, ReserveError> {
-        let reservation = self.guest.reserve(size_bytes, until)?;
+        let reservation = self.repeatedly(until, |guest| guest.reserve(size_bytes, until))?;
         Ok(Fill { reservation, cache: self.clone() })
     }
 
@@ -93,7 +94,9 @@ impl Cache {
     /// # Errors
     /// [`ReserveError`].
     pub fn reserve_many(&self, size_bytes: u64, count: u32) -> Result<Vec<Fill>, ReserveError> {
-        let reservations = self.guest.reserve_many(size_bytes, count, self.until())?;
+        let until = self.until();
+        let reservations =
+            self.repeatedly(until, |guest| guest.reserve_many(size_bytes, count, until))?;
         let fill = |reservation| Fill { reservation, cache: self.clone() };
         Ok(reservations.into_iter().map(fill).collect())
     }
@@ -110,59 +113,114 @@ impl Cache {
         blocks: Vec<ToPublish>,
         until: Instant,
     ) -> Vec<Result<Published, PublishError>> {
-        let mut outcomes: Vec<Option<PublishError>> = Vec::with_capacity(blocks.len());
-        let mut sent: Vec<(Fill, PublishEntry)> = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            match block.fill.entry(self, &block.key, block.length_bytes, block.options) {
-                Ok(entry) => {
-                    sent.push((block.fill, entry));
-                    outcomes.push(None);
-                }
-                Err(error) => outcomes.push(Some(error)),
+        let mut outcomes = Outcomes(blocks.iter().map(|_| None).collect());
+        let mut waiting: VecDeque<Waiting> = VecDeque::with_capacity(blocks.len());
+        let guest = self.current();
+        for (index, block) in blocks.into_iter().enumerate() {
+            match block.fill.entry(&guest, &block.key, block.length_bytes, block.options) {
+                Ok(entry) => waiting.push_back(Waiting { index, fill: block.fill, entry }),
+                Err(error) => outcomes.set(index, Err(error)),
             }
         }
-        let mut answers = self.publish_frames(sent, until).into_iter();
-        let late = || Err(PublishError::Ask(no_answer()));
-        outcomes
-            .into_iter()
-            .map(|error| match error {
-                Some(error) => Err(error),
-                None => answers.next().unwrap_or_else(late),
-            })
-            .collect()
+        drop(guest);
+        self.publish_waiting(waiting, &mut outcomes, until);
+        outcomes.all()
     }
 
-    fn publish_frames(
+    fn publish_waiting(
         &self,
-        mut blocks: Vec<(Fill, PublishEntry)>,
+        mut waiting: VecDeque<Waiting>,
+        outcomes: &mut Outcomes,
         until: Instant,
-    ) -> Vec<Result<Published, PublishError>> {
-        let mut outcomes = Vec::with_capacity(blocks.len());
-        let frame_blocks = match self.entries_max(kind::PUBLISH) {
-            Ok(count) => count,
-            Err(error) => return blocks.iter().map(|_| Err(error.clone().into())).collect(),
-        };
-        while !blocks.is_empty() {
-            let rest = blocks.split_off(frame_blocks.min(blocks.len()));
-            let entries: Vec<PublishEntry> = blocks.iter().map(|(_, entry)| *entry).collect();
-            let answers = self.ask_frame::<_, PublishAnswer>(kind::PUBLISH, 0, &entries, until);
-            let consumed = is_consumed(&answers);
-            for (fill, _) in blocks {
-                fill.settle(consumed);
-            }
+    ) {
+        while !waiting.is_empty() {
+            let guest = self.current();
+            let frame_blocks = match self.entries_max_on(&guest, kind::PUBLISH) {
+                Ok(count) => count.min(waiting.len()),
+                Err(error) => return outcomes.fail(waiting, &error),
+            };
+            let sent: Vec<Waiting> = waiting.drain(..frame_blocks).collect();
+            let entries: Vec<PublishEntry> = sent.iter().map(|block| block.entry).collect();
+            let answers = self.ask_frame_on(&guest, kind::PUBLISH, 0, &entries, until);
             match answers {
-                Ok(answers) => {
-                    outcomes.extend(answers.into_iter().zip(&entries).map(|(a, e)| outcome(a, e)));
+                Err(error) if self.came_back(&guest, &error, until) => {
+                    for block in sent.into_iter().rev() {
+                        self.after_restart(block, &mut waiting, outcomes, &error, until);
+                    }
                 }
                 Err(error) => {
-                    let failed = entries.len() + rest.len();
-                    outcomes.extend((0..failed).map(|_| Err(error.clone().into())));
-                    break;
+                    let consumed = is_consumed::<()>(&Err(error.clone()));
+                    for Waiting { index, fill, .. } in sent {
+                        fill.settle(consumed);
+                        outcomes.set(index, Err(error.clone().into()));
+                    }
+                    return outcomes.fail(waiting, &error);
+                }
+                Ok(answers) => {
+                    for (Waiting { index, fill, entry }, answer) in sent.into_iter().zip(answers) {
+                        fill.settle(true);
+                        outcomes.set(index, outcome(answer, &entry));
+                    }
                 }
             }
-            blocks = rest;
         }
-        outcomes
+    }
+
+    /// The host went away with this block: it is published again, or was carried out before.
+    fn after_restart(
+        &self,
+        block: Waiting,
+        waiting: &mut VecDeque<Waiting>,
+        outcomes: &mut Outcomes,
+        error: &AskError,
+        until: Instant,
+    ) {
+        if block.fill.is_of(&self.current()) {
+            return waiting.push_front(block);
+        }
+        let found = self.find_published(&block.entry, until);
+        outcomes.set(block.index, found.ok_or(error.clone().into()));
+    }
+
+    /// What became of a publish that the host carried out before it went away, as far as it shows.
+    // r[impl kv.reattach.publish]
+    pub(super) fn find_published(&self, entry: &PublishEntry, until: Instant) -> Option<Published> {
+        let word = self.ask_one(kind::LOOKUP, 0, &entry.key, until).ok()?;
+        let slot = lookup_answer(word)?;
+        Some(match SlotRef::from_u64(entry.slot.get()) == Some(slot) {
+            true => Published::First { slot },
+            false => Published::AlreadyThere { slot },
+        })
+    }
+}
+
+/// A block of a batch that was not published yet.
+struct Waiting {
+    index: usize,
+    fill: Fill,
+    entry: PublishEntry,
+}
+
+/// What became of each block of a batch.
+struct Outcomes(Vec<Option<Result<Published, PublishError>>>);
+
+impl Outcomes {
+    fn set(&mut self, index: usize, outcome: Result<Published, PublishError>) {
+        if let Some(place) = self.0.get_mut(index) {
+            *place = Some(outcome);
+        }
+    }
+
+    /// None of these will be published. Their slots go back into stock.
+    fn fail(&mut self, waiting: VecDeque<Waiting>, error: &AskError) {
+        for block in waiting {
+            self.set(block.index, Err(error.clone().into()));
+        }
+    }
+
+    fn all(self) -> Vec<Result<Published, PublishError>> {
+        let late = || Err(PublishError::Ask(no_answer()));
+        self.0.into_iter().map(|outcome| outcome.unwrap_or_else(late)).collect()
     }
 }
 
@@ -199,17 +257,33 @@ impl Fill {
         options: PublishOptions,
         until: Instant,
     ) -> Result<Published, PublishError> {
-        // The attach that has the slot now: it may have been taken over.
-        let cache = Cache { guest: self.cache.guest.latest(), ..self.cache.clone() };
-        let entry = self.entry(&cache, key, length_bytes, options)?;
-        let answer = cache.ask_one::<_, PublishAnswer>(kind::PUBLISH, 0, &entry, until);
-        self.settle(is_consumed(&answer));
-        outcome(answer?, &entry)
+        let cache = self.cache.clone();
+        loop {
+            let guest = cache.current();
+            let entry = self.entry(&guest, key, length_bytes, options)?;
+            let answer = cache.ask_one_on(&guest, kind::PUBLISH, 0, &entry, until);
+            let error = match answer {
+                Err(error) if cache.came_back(&guest, &error, until) => error,
+                answer => {
+                    self.settle(is_consumed(&answer));
+                    return outcome(answer?, &entry);
+                }
+            };
+            if !self.is_of(&cache.current()) {
+                return cache.find_published(&entry, until).ok_or(error.into());
+            }
+        }
     }
 
-    fn entry(
+    /// Whether the slot is this guest's to publish. After a restart of the host it is not, if the host
+    /// before has carried a publish out.
+    fn is_of(&self, guest: &Guest) -> bool {
+        self.reservation.slot_for(guest).is_ok()
+    }
+
+    pub(super) fn entry(
         &self,
-        cache: &Cache,
+        guest: &Guest,
         key: &Key,
         length_bytes: u64,
         options: PublishOptions,
@@ -218,7 +292,7 @@ impl Fill {
         let payload = usize::try_from(length_bytes).ok().and_then(|length| self.get(..length));
         let payload = payload.ok_or(PublishError::TooLong { length_bytes, slot_bytes })?;
         let checksum = if options.checksum { Checksum::of(payload).to_word() } else { 0 };
-        let slot = self.reservation.slot_for(&cache.guest);
+        let slot = self.reservation.slot_for(guest);
         let slot = slot.map_err(|stale| AskError::Call(stale.into()))?;
         Ok(PublishEntry {
             slot: slot.to_u64().into(),
@@ -231,7 +305,7 @@ impl Fill {
     }
 
     /// After the request: the slot is the host's, or (refused as a whole) still this guest's.
-    fn settle(self, consumed: bool) {
+    pub(super) fn settle(self, consumed: bool) {
         if consumed {
             self.reservation.into_slot();
         }

@@ -4,6 +4,7 @@ use super::Cache;
 use crate::error::{AskError, DeleteError, PinError, UnpinError};
 use crate::key::Key;
 use crate::protocol::{KeyAnswer, KeyOutcome, kind};
+use std::time::Instant;
 
 impl Cache {
     /// Whether this key is there. That is no use of its block.
@@ -29,7 +30,7 @@ impl Cache {
     /// # Errors
     /// [`DeleteError::Busy`] while anybody has it pinned.
     pub fn delete(&self, key: &Key) -> Result<bool, DeleteError> {
-        deleted(key, self.ask_key(kind::DELETE, key))
+        deleted(key, self.change_key(kind::DELETE, key))
     }
 
     /// Deletes each of these keys. An answer that did not come is an error of each key that it
@@ -44,7 +45,7 @@ impl Cache {
     /// # Errors
     /// [`PinError`].
     pub fn pin(&self, key: &Key) -> Result<u32, PinError> {
-        pinned(key, self.ask_key(kind::PIN, key))
+        pinned(key, self.change_key(kind::PIN, key))
     }
 
     /// Pins each of these keys.
@@ -57,7 +58,7 @@ impl Cache {
     /// # Errors
     /// [`UnpinError`].
     pub fn unpin(&self, key: &Key) -> Result<u32, UnpinError> {
-        unpinned(key, self.ask_key(kind::UNPIN, key))
+        unpinned(key, self.change_key(kind::UNPIN, key))
     }
 
     /// Unpins each of these keys.
@@ -67,6 +68,25 @@ impl Cache {
 
     fn ask_key(&self, kind: u8, key: &Key) -> Result<KeyOutcome, AskError> {
         decode(kind, self.ask_one(kind, 0, key, self.until())?)
+    }
+
+    /// A request that must not be carried out twice.
+    fn change_key(&self, kind: u8, key: &Key) -> Result<KeyOutcome, AskError> {
+        let answers = self.change_keys(kind, std::slice::from_ref(key), self.until())?;
+        // As many answers as keys came, or it would be an error.
+        answers.first().map_or(Ok(KeyOutcome::NotFound), |answer| decode(kind, *answer))
+    }
+
+    fn change_keys(
+        &self,
+        kind: u8,
+        keys: &[Key],
+        until: Instant,
+    ) -> Result<Vec<KeyAnswer>, AskError> {
+        match kind {
+            kind::PIN | kind::UNPIN => self.ask_pins(kind, keys, until),
+            _ => self.once(until, |guest| self.ask_frame_on(guest, kind, 0, keys, until)),
+        }
     }
 
     /// An outcome for each key; a frame that got no answer fails its keys and all behind them.
@@ -86,7 +106,7 @@ impl Cache {
         for frame in keys.chunks(frame_keys) {
             let answers = match &failed {
                 Some(error) => Err(error.clone()),
-                None => self.ask_frame::<_, KeyAnswer>(kind, 0, frame, until),
+                None => self.change_keys(kind, frame, until),
             };
             match answers {
                 Ok(answers) => outcomes.extend(
@@ -127,6 +147,7 @@ fn deleted(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<bool, Del
         KeyOutcome::Done { .. } => Ok(true),
         KeyOutcome::NotFound => Ok(false),
         KeyOutcome::Busy { pins } => Err(DeleteError::Busy { key: *key, pins }),
+        KeyOutcome::Guarded => Err(DeleteError::Guarded { key: *key }),
         other => Err(unexpected(kind::DELETE, other).into()),
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{AskError, Corrupt, LookupError, VerifyError};
 use crate::key::Key;
 use crate::protocol::{KeyAnswer, LOOKUP_PREFIX, ReportEntry, kind, lookup_answer};
 use onecopy_shm::SlotRef;
+use onecopy_transport::guest::LeaseError;
 use std::time::Instant;
 use zerocopy::little_endian as le;
 
@@ -26,9 +27,10 @@ impl Cache {
     /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
     pub fn lookup_many(&self, keys: &[Key]) -> Result<Vec<Option<Block>>, LookupError> {
         let until = self.until();
+        let segment = self.current().segment_id();
         let words: Vec<le::U64> = self.ask_many(kind::LOOKUP, keys, until)?;
-        let answers = keys.iter().zip(words);
-        answers.map(|(key, word)| self.lease_again(key, lookup_answer(word), until)).collect()
+        let answers = keys.iter().zip(words.into_iter().map(lookup_answer));
+        answers.map(|(key, slot)| self.lease_again(key, slot, segment, until)).collect()
     }
 
     /// The blocks of the longest prefix of these keys that is there: the first miss ends it.
@@ -37,11 +39,12 @@ impl Cache {
     /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
     pub fn lookup_prefix(&self, keys: &[Key]) -> Result<Vec<Block>, LookupError> {
         let until = self.until();
+        let segment = self.current().segment_id();
         let mut blocks = Vec::new();
         for frame in keys.chunks(self.entries_max(kind::LOOKUP)?) {
             let words: Vec<le::U64> = self.ask_frame(kind::LOOKUP, LOOKUP_PREFIX, frame, until)?;
             for (key, word) in frame.iter().zip(words) {
-                match self.lease_again(key, lookup_answer(word), until)? {
+                match self.lease_again(key, lookup_answer(word), segment, until)? {
                     Some(block) => blocks.push(block),
                     None => return Ok(blocks),
                 }
@@ -60,10 +63,11 @@ impl Cache {
 
     fn lookup_until(&self, key: &Key, until: Instant) -> Result<Option<Block>, LookupError> {
         let ask = || {
+            let segment = self.current().segment_id();
             let word: le::U64 = self.ask_one(kind::LOOKUP, 0, key, until)?;
-            Ok(lookup_answer(word))
+            Ok(lookup_answer(word).map(|slot| (slot, segment)))
         };
-        ask_and_lease(ask, |slot| self.lease(key, slot, until))
+        ask_and_lease(ask, |(slot, segment)| self.lease(key, slot, segment, until))
     }
 
     /// Leases what a batch found; a block that went meanwhile is asked for again.
@@ -71,24 +75,36 @@ impl Cache {
         &self,
         key: &Key,
         slot: Option<SlotRef>,
+        segment: u128,
         until: Instant,
     ) -> Result<Option<Block>, LookupError> {
         let Some(slot) = slot else { return Ok(None) };
-        match self.lease(key, slot, until)? {
+        match self.lease(key, slot, segment, until)? {
             Some(block) => Ok(Some(block)),
             None => self.lookup_until(key, until),
         }
     }
 
-    /// Leases the slot that the host named; `None` when the block has gone since.
+    /// Leases the slot that the host named; `None` when the block has gone since, or the host: slots of
+    /// another segment are others, and the lease of an attach that is over protects nothing.
     // r[impl kv.wrong_key]
     fn lease(
         &self,
         key: &Key,
         slot: SlotRef,
+        segment: u128,
         until: Instant,
     ) -> Result<Option<Block>, LookupError> {
-        let Some(guard) = self.guest.lease(slot)? else { return Ok(None) };
+        let guest = self.current();
+        if guest.segment_id() != segment {
+            return Ok(None);
+        }
+        let guard = match guest.lease(slot) {
+            Ok(Some(guard)) => guard,
+            Ok(None) => return Ok(None),
+            Err(LeaseError::CutOff) if guest.is_superseded() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let block = Block::new(guard);
         let found = block.key();
         if found != *key {
@@ -121,9 +137,9 @@ impl Cache {
 /// Asks where a block is and leases it. A block that goes between the two may be in another slot
 /// already, so it is asked for again, a bounded number of times.
 // r[impl kv.lookup_retry]
-fn ask_and_lease<Lease, Error>(
-    mut ask: impl FnMut() -> Result<Option<SlotRef>, Error>,
-    mut lease: impl FnMut(SlotRef) -> Result<Option<Lease>, Error>,
+fn ask_and_lease<Place, Lease, Error>(
+    mut ask: impl FnMut() -> Result<Option<Place>, Error>,
+    mut lease: impl FnMut(Place) -> Result<Option<Lease>, Error>,
 ) -> Result<Option<Lease>, Error> {
     for _ in 0..TRIES {
         let Some(slot) = ask()? else { return Ok(None) };

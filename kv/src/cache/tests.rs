@@ -1,4 +1,5 @@
 mod batches;
+mod comeback;
 mod liar;
 mod life;
 mod one_by_one;

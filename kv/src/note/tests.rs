@@ -7,9 +7,9 @@ fn a_note_reads_back_as_it_was_written() {
     assert_eq!(Note::from_words(note.to_words()), note);
     assert_eq!(note.to_words()[EXPIRY_WORD], 0x0000_0001_1122_3344);
     assert_eq!(note.to_words()[..4], key_words(&note.key));
-    let cold = Cold::new(Some(Checksum::of(b"x")), 9);
+    let cold = Cold::new(Some(Checksum::of(b"x")), 9, 3);
     assert_eq!(Cold::from_words(cold.to_words()), cold);
-    assert_eq!(Cold::new(None, 9).to_words(), [0, 9, 0, 0, 0, 0, 0]);
+    assert_eq!(Cold::new(None, 9, 3).to_words(), [0, 9, 3, 0, 0, 0, 0]);
 }
 
 // r[verify kv.ttl_length]

@@ -26,6 +26,30 @@ impl Policy for Fifo {
         self.order.insert(slot, class)
     }
 
+    fn restore(&mut self, slot: u32, class: u16, stamp: u64) -> bool {
+        self.order.restore(slot, class, stamp)
+    }
+
+    fn guard(&mut self, up: bool) {
+        self.order.guard(up);
+    }
+
+    fn is_guarded(&self, slot: u32) -> bool {
+        self.order.is_guarded(slot)
+    }
+
+    fn guarded_count(&self) -> u32 {
+        self.order.guarded_count()
+    }
+
+    fn stamp(&self) -> u64 {
+        self.order.stamp()
+    }
+
+    fn renewed_since(&self, stamp: u64, most: usize, each: &mut dyn FnMut(u32, u64)) {
+        self.order.renewed_since(stamp, most, each);
+    }
+
     fn touch(&mut self, slot: u32) -> bool {
         self.order.holds(slot)
     }

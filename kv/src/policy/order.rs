@@ -11,6 +11,10 @@
 //! The oldest slot of a class is the older of its list's end and its tree's first; the oldest of all
 //! is the oldest of those. So a victim costs one look per class, pinned slots cost nothing, and the
 //! order is exact all the same.
+//!
+//! Slots that were restored from an earlier life of the host and are **guarded** have a list and a tree
+//! of their own, for each class. While the guard is up no victim is taken from those; when it is
+//! lifted they are looked at with the others, and nothing has to be moved.
 
 use std::collections::BTreeMap;
 
@@ -33,15 +37,24 @@ struct Node {
     older: u32,
     class: u16,
     place: Place,
+    guarded: bool,
 }
 
 impl Node {
     const ABSENT: Node =
-        Node { stamp: 0, newer: NONE, older: NONE, class: 0, place: Place::Absent };
+        Node { stamp: 0, newer: NONE, older: NONE, class: 0, place: Place::Absent, guarded: false };
+
+    /// Which of the lists it belongs to.
+    fn list(&self) -> usize {
+        2 * usize::from(self.class) + usize::from(self.guarded)
+    }
 }
 
+const _: () = assert!(size_of::<Node>() == 24);
+
+/// The slots of one class, guarded or not.
 #[derive(Debug, Default)]
-struct Class {
+struct List {
     newest: u32,
     oldest: u32,
     returned: BTreeMap<u64, u32>,
@@ -52,10 +65,14 @@ struct Class {
 pub(super) struct Order {
     slots_max: u32,
     nodes: Vec<Node>,
-    classes: Vec<Class>,
+    /// Of each class the slots that are not guarded, then those that are.
+    lists: Vec<List>,
     stamp: u64,
     count: u32,
     pinned_count: u32,
+    guarded_count: u32,
+    /// Guarded slots are no victims.
+    guard_is_up: bool,
 }
 
 /// What an audit of the order found.
@@ -110,24 +127,82 @@ impl Order {
         Order {
             slots_max,
             nodes: Vec::new(),
-            classes: Vec::new(),
+            lists: Vec::new(),
             stamp: 0,
             count: 0,
             pinned_count: 0,
+            guarded_count: 0,
+            guard_is_up: false,
         }
     }
 
     /// Takes a slot in as the newest of its class.
     pub(super) fn insert(&mut self, slot: u32, class: u16) -> bool {
+        let stamp = self.stamp + 1;
+        self.take_in(slot, Node { stamp, class, ..Node::ABSENT })
+    }
+
+    /// Takes a slot in as the newest of its class, with the stamp it had, or a later one where that
+    /// would not be the newest. Guarded while the guard is up.
+    // r[impl policy.restore]
+    pub(super) fn restore(&mut self, slot: u32, class: u16, stamp: u64) -> bool {
+        // Stamps that nobody can have reached would leave none for what comes.
+        let stamp = Some(stamp).filter(|stamp| *stamp < u64::MAX / 2).unwrap_or(0);
+        let stamp = stamp.max(self.stamp + 1);
+        let guarded = self.guard_is_up;
+        self.take_in(slot, Node { stamp, class, guarded, ..Node::ABSENT })
+    }
+
+    fn take_in(&mut self, slot: u32, node: Node) -> bool {
         if slot == NONE || slot > self.slots_max || self.holds(slot) {
             return false;
         }
-        self.make_room_for(slot, class);
-        let stamp = self.next_stamp();
-        self.put(slot, Node { stamp, class, ..Node::ABSENT });
+        self.make_room_for(slot, node.class);
+        self.stamp = node.stamp;
+        self.put(slot, node);
         self.link_newest(slot);
         self.count += 1;
+        self.guarded_count += u32::from(node.guarded);
         true
+    }
+
+    /// Puts the guard up for what is restored from here on, or lifts it from all.
+    // r[impl policy.guard]
+    pub(super) fn guard(&mut self, up: bool) {
+        self.guard_is_up = up;
+    }
+
+    /// Whether a slot is no victim because of the guard.
+    pub(super) fn is_guarded(&self, slot: u32) -> bool {
+        self.guard_is_up && self.node(slot).guarded
+    }
+
+    /// Slots that are no victims because of the guard.
+    pub(super) fn guarded_count(&self) -> u32 {
+        if self.guard_is_up { self.guarded_count } else { 0 }
+    }
+
+    /// The stamp given last.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Of each list, and of each tree, the newest slots with a stamp above `stamp`, at most so many.
+    /// Pinned slots are passed by.
+    pub(super) fn renewed_since(&self, stamp: u64, most: usize, each: &mut dyn FnMut(u32, u64)) {
+        for list in &self.lists {
+            let mut slot = list.newest;
+            for _ in 0..most {
+                let node = self.node(slot);
+                if slot == NONE || node.stamp <= stamp {
+                    break;
+                }
+                each(slot, node.stamp);
+                slot = node.older;
+            }
+            let renewed = list.returned.range(stamp.saturating_add(1)..).rev();
+            renewed.take(most).for_each(|(&stamp, &slot)| each(slot, stamp));
+        }
     }
 
     /// Makes a slot the newest of its class.
@@ -154,6 +229,7 @@ impl Order {
             Place::Returned => self.leave_tree(slot),
             Place::Aside => self.pinned_count -= 1,
         }
+        self.guarded_count -= u32::from(self.node(slot).guarded);
         self.put(slot, Node::ABSENT);
         self.count -= 1;
         true
@@ -178,13 +254,13 @@ impl Order {
             return false;
         }
         self.pinned_count -= 1;
-        let newest = self.class(node.class).map_or(NONE, |class| class.newest);
+        let newest = self.lists.get(node.list()).map_or(NONE, |list| list.newest);
         if newest == NONE || self.node(newest).stamp < node.stamp {
             self.link_newest(slot);
         } else {
             self.update(slot, |node| node.place = Place::Returned);
-            if let Some(class) = self.classes.get_mut(usize::from(node.class)) {
-                class.returned.insert(node.stamp, slot);
+            if let Some(list) = self.lists.get_mut(node.list()) {
+                list.returned.insert(node.stamp, slot);
             }
         }
         true
@@ -193,12 +269,13 @@ impl Order {
     /// The oldest slot that is not pinned, of one class or of all.
     // r[impl policy.victim]
     pub(super) fn oldest(&self, class: Option<u16>) -> Option<u32> {
-        match class {
-            Some(class) => self.oldest_of(self.class(class)?).map(|(_, slot)| slot),
-            None => {
-                self.classes.iter().filter_map(|class| self.oldest_of(class)).min().map(|(_, s)| s)
-            }
-        }
+        let lists = match class {
+            Some(class) => self.lists.get(2 * usize::from(class)..2 * usize::from(class) + 2)?,
+            None => &self.lists,
+        };
+        let is_open = |(number, _): &(usize, &List)| !(self.guard_is_up && number % 2 == 1);
+        let open = lists.iter().enumerate().filter(is_open);
+        open.filter_map(|(_, list)| self.oldest_of(list)).min().map(|(_, slot)| slot)
     }
 
     /// The oldest of these slots that is held and not pinned.
@@ -206,6 +283,7 @@ impl Order {
         let nodes = slots.iter().map(|&slot| (slot, self.node(slot)));
         nodes
             .filter(|(_, node)| matches!(node.place, Place::Listed | Place::Returned))
+            .filter(|(_, node)| !(self.guard_is_up && node.guarded))
             .min_by_key(|(_, node)| node.stamp)
             .map(|(slot, _)| slot)
     }
@@ -225,27 +303,31 @@ impl Order {
     /// Walks everything. Bounded by the number of slots: a loop would repeat a stamp.
     pub(super) fn audit(&self) -> Result<(), OrderFault> {
         let mut found = 0;
-        for (number, class) in (0u16..).zip(&self.classes) {
-            found += self.audit_list(number, class)?;
-            found += self.audit_tree(number, class)?;
+        for (number, list) in self.lists.iter().enumerate() {
+            found += self.audit_list(number, list)?;
+            found += self.audit_tree(number, list)?;
         }
         let aside = self.nodes.iter().filter(|node| node.place == Place::Aside).count();
         let pinned_found = u32::try_from(aside).unwrap_or(u32::MAX);
         let found = found + pinned_found;
-        if found != self.count || pinned_found != self.pinned_count {
+        let guarded = self.nodes.iter().filter(|node| node.guarded).count();
+        if found != self.count
+            || pinned_found != self.pinned_count
+            || guarded != self.guarded_count as usize
+        {
             let (count, pinned_count) = (self.count, self.pinned_count);
             return Err(OrderFault::Count { found, pinned_found, count, pinned_count });
         }
         Ok(())
     }
 
-    fn audit_list(&self, number: u16, class: &Class) -> Result<u32, OrderFault> {
+    fn audit_list(&self, number: usize, list: &List) -> Result<u32, OrderFault> {
         let (mut found, mut limit) = (0, self.stamp + 1);
-        let (mut newer, mut slot) = (NONE, class.newest);
+        let (mut newer, mut slot) = (NONE, list.newest);
         while slot != NONE {
             let node = self.node(slot);
-            if node.place != Place::Listed || node.class != number {
-                return Err(OrderFault::Misplaced { slot, class: number });
+            if node.place != Place::Listed || node.list() != number {
+                return Err(OrderFault::Misplaced { slot, class: class_of(number) });
             }
             if node.newer != newer {
                 return Err(OrderFault::Link { slot, found: node.newer, expected: newer });
@@ -257,18 +339,18 @@ impl Order {
             (newer, slot) = (slot, node.older);
             found += 1;
         }
-        if class.oldest != newer {
-            return Err(OrderFault::Link { slot: NONE, found: class.oldest, expected: newer });
+        if list.oldest != newer {
+            return Err(OrderFault::Link { slot: NONE, found: list.oldest, expected: newer });
         }
         Ok(found)
     }
 
-    fn audit_tree(&self, number: u16, class: &Class) -> Result<u32, OrderFault> {
+    fn audit_tree(&self, number: usize, list: &List) -> Result<u32, OrderFault> {
         let mut found = 0;
-        for (&stamp, &slot) in &class.returned {
+        for (&stamp, &slot) in &list.returned {
             let node = self.node(slot);
-            if node.place != Place::Returned || node.class != number {
-                return Err(OrderFault::Misplaced { slot, class: number });
+            if node.place != Place::Returned || node.list() != number {
+                return Err(OrderFault::Misplaced { slot, class: class_of(number) });
             }
             if node.stamp != stamp {
                 return Err(OrderFault::Stamp { slot, stamp: node.stamp, limit: stamp + 1 });
@@ -278,10 +360,10 @@ impl Order {
         Ok(found)
     }
 
-    /// Stamp and slot of a class's oldest.
-    fn oldest_of(&self, class: &Class) -> Option<(u64, u32)> {
-        let returned = class.returned.first_key_value().map(|(&stamp, &slot)| (stamp, slot));
-        let listed = Some(class.oldest).filter(|&slot| slot != NONE);
+    /// Stamp and slot of a list's oldest.
+    fn oldest_of(&self, list: &List) -> Option<(u64, u32)> {
+        let returned = list.returned.first_key_value().map(|(&stamp, &slot)| (stamp, slot));
+        let listed = Some(list.oldest).filter(|&slot| slot != NONE);
         let listed = listed.map(|slot| (self.node(slot).stamp, slot));
         listed.into_iter().chain(returned).min()
     }
@@ -291,9 +373,9 @@ impl Order {
         if self.nodes.len() < nodes {
             self.nodes.resize(nodes, Node::ABSENT);
         }
-        let classes = usize::from(class) + 1;
-        if self.classes.len() < classes {
-            self.classes.resize_with(classes, Class::default);
+        let lists = 2 * (usize::from(class) + 1);
+        if self.lists.len() < lists {
+            self.lists.resize_with(lists, List::default);
         }
     }
 
@@ -304,11 +386,11 @@ impl Order {
     }
 
     fn link_newest(&mut self, slot: u32) {
-        let class = self.node(slot).class;
-        let Some(class) = self.classes.get_mut(usize::from(class)) else { return };
-        let older = std::mem::replace(&mut class.newest, slot);
+        let list = self.node(slot).list();
+        let Some(list) = self.lists.get_mut(list) else { return };
+        let older = std::mem::replace(&mut list.newest, slot);
         if older == NONE {
-            class.oldest = slot;
+            list.oldest = slot;
         }
         self.update(older, |node| node.newer = slot);
         self.update(slot, |node| {
@@ -319,13 +401,14 @@ impl Order {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Node { newer, older, class, .. } = self.node(slot);
-        if let Some(class) = self.classes.get_mut(usize::from(class)) {
+        let node = self.node(slot);
+        let Node { newer, older, .. } = node;
+        if let Some(list) = self.lists.get_mut(node.list()) {
             if newer == NONE {
-                class.newest = older;
+                list.newest = older;
             }
             if older == NONE {
-                class.oldest = newer;
+                list.oldest = newer;
             }
         }
         self.update(newer, |node| node.older = older);
@@ -333,14 +416,10 @@ impl Order {
     }
 
     fn leave_tree(&mut self, slot: u32) {
-        let Node { stamp, class, .. } = self.node(slot);
-        if let Some(class) = self.classes.get_mut(usize::from(class)) {
-            class.returned.remove(&stamp);
+        let node = self.node(slot);
+        if let Some(list) = self.lists.get_mut(node.list()) {
+            list.returned.remove(&node.stamp);
         }
-    }
-
-    fn class(&self, class: u16) -> Option<&Class> {
-        self.classes.get(usize::from(class))
     }
 
     fn node(&self, slot: u32) -> Node {
@@ -359,4 +438,9 @@ impl Order {
             change(node);
         }
     }
+}
+
+/// The class of a list.
+fn class_of(list: usize) -> u16 {
+    u16::try_from(list / 2).unwrap_or(u16::MAX)
 }

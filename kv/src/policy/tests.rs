@@ -9,6 +9,7 @@ const CLASSES: u16 = 3;
 struct Model {
     kind: PolicyKind,
     blocks: Vec<ModelBlock>,
+    guard_is_up: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -16,6 +17,7 @@ struct ModelBlock {
     slot: u32,
     class: u16,
     pinned: bool,
+    guarded: bool,
 }
 
 impl Model {
@@ -26,9 +28,21 @@ impl Model {
     fn insert(&mut self, slot: u32, class: u16) -> bool {
         let new = self.position(slot).is_none() && (1..=SLOTS).contains(&slot);
         if new {
-            self.blocks.push(ModelBlock { slot, class, pinned: false });
+            self.blocks.push(ModelBlock { slot, class, pinned: false, guarded: false });
         }
         new
+    }
+
+    fn restore(&mut self, slot: u32, class: u16) -> bool {
+        let new = self.insert(slot, class);
+        if let (true, Some(block)) = (new, self.blocks.last_mut()) {
+            block.guarded = self.guard_is_up;
+        }
+        new
+    }
+
+    fn may_go(&self, block: &ModelBlock) -> bool {
+        !(block.pinned || self.guard_is_up && block.guarded)
     }
 
     fn touch(&mut self, slot: u32) -> bool {
@@ -50,12 +64,12 @@ impl Model {
     }
 
     fn victim(&self, class: Option<u16>) -> Option<u32> {
-        let mut blocks = self.blocks.iter().filter(|block| !block.pinned);
+        let mut blocks = self.blocks.iter().filter(|block| self.may_go(block));
         blocks.find(|block| class.is_none_or(|class| class == block.class)).map(|block| block.slot)
     }
 
     fn victim_among(&self, slots: &[u32]) -> Option<u32> {
-        let mut blocks = self.blocks.iter().filter(|block| !block.pinned);
+        let mut blocks = self.blocks.iter().filter(|block| self.may_go(block));
         blocks.find(|block| slots.contains(&block.slot)).map(|block| block.slot)
     }
 
@@ -67,6 +81,8 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Insert(u32, u16),
+    Restore(u32, u16, u64),
+    Guard(bool),
     Touch(u32),
     Remove(u32),
     Pin(u32),
@@ -80,6 +96,9 @@ fn step() -> impl Strategy<Value = Step> {
     let slot = 0..=SLOTS + 1;
     prop_oneof![
         4 => (slot.clone(), 0..CLASSES).prop_map(|(slot, class)| Step::Insert(slot, class)),
+        2 => (slot.clone(), 0..CLASSES, 0..200_u64)
+            .prop_map(|(slot, class, stamp)| Step::Restore(slot, class, stamp)),
+        1 => any::<bool>().prop_map(Step::Guard),
         4 => slot.clone().prop_map(Step::Touch),
         1 => slot.clone().prop_map(Step::Remove),
         2 => slot.clone().prop_map(Step::Pin),
@@ -92,6 +111,14 @@ fn step() -> impl Strategy<Value = Step> {
 fn run(policy: &mut dyn Policy, model: &mut Model, step: &Step) -> (bool, bool) {
     match *step {
         Step::Insert(slot, class) => (policy.insert(slot, class), model.insert(slot, class)),
+        Step::Restore(slot, class, stamp) => {
+            (policy.restore(slot, class, stamp), model.restore(slot, class))
+        }
+        Step::Guard(up) => {
+            policy.guard(up);
+            model.guard_is_up = up;
+            (true, true)
+        }
         Step::Touch(slot) => (policy.touch(slot), model.touch(slot)),
         Step::Remove(slot) => (policy.remove(slot), model.remove(slot)),
         Step::Pin(slot) => (policy.pin(slot), model.set_pinned(slot, true)),
@@ -109,13 +136,18 @@ fn evict(policy: &mut dyn Policy, model: &mut Model, class: Option<u16>) -> (boo
 
 fn check_against_model(kind: PolicyKind, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut policy = kind.build(SLOTS);
-    let mut model = Model { kind, blocks: Vec::new() };
+    let mut model = Model { kind, blocks: Vec::new(), guard_is_up: false };
     for step in steps {
         let (done, expected) = run(policy.as_mut(), &mut model, step);
         prop_assert_eq!(done, expected, "{:?}", step);
         prop_assert_eq!(policy.audit(), Ok(()));
         prop_assert_eq!(policy.count(), model.blocks.len() as u32);
         prop_assert_eq!(policy.pinned_count(), model.pinned_count());
+        let guarded = |block: &&ModelBlock| block.guarded && model.guard_is_up;
+        prop_assert_eq!(
+            policy.guarded_count() as usize,
+            model.blocks.iter().filter(guarded).count()
+        );
         for class in [None, Some(0), Some(1), Some(2), Some(CLASSES)] {
             prop_assert_eq!(policy.victim(class), model.victim(class));
         }
@@ -133,6 +165,7 @@ proptest! {
     // r[verify policy.lru]
     // r[verify policy.victim]
     // r[verify policy.unpin]
+    // r[verify policy.guard]
     #[test]
     fn lru_does_as_the_model(steps in prop::collection::vec(step(), 0..120)) {
         check_against_model(PolicyKind::Lru, &steps)?;
@@ -180,6 +213,42 @@ fn a_pin_does_not_make_a_block_younger_but_a_touch_under_it_does() {
         evicted.push(slot);
     }
     assert_eq!(evicted, [1, 3, 2]);
+}
+
+// r[verify policy.restore]
+#[test]
+fn an_order_that_was_told_is_restored_with_what_came_after() {
+    let mut before = PolicyKind::Lru.build(6);
+    for slot in 1..=5 {
+        before.insert(slot, (slot % 2) as u16);
+    }
+    let (first, mut told) = (before.stamp(), Vec::new());
+    before.touch(2);
+    before.touch(1);
+    before.renewed_since(first, 9, &mut |slot, stamp| told.push((stamp, slot)));
+    told.sort_unstable();
+    assert_eq!(told, [(6, 2), (7, 1)]);
+    told.clear();
+    before.renewed_since(0, 1, &mut |slot, stamp| told.push((stamp, slot)));
+    told.sort_unstable();
+    assert_eq!(told, [(6, 2), (7, 1)], "the newest of each class");
+
+    told = vec![(3, 3), (4, 4), (5, 5), (6, 2), (7, 1)];
+    let mut after = PolicyKind::Lru.build(6);
+    for (stamp, slot) in told {
+        assert!(after.restore(slot, (slot % 2) as u16, stamp));
+    }
+    assert_eq!(after.stamp(), 7);
+    after.insert(6, 0);
+    after.touch(4);
+    let mut evicted = Vec::new();
+    while let Some(slot) = after.victim(None) {
+        after.remove(slot);
+        evicted.push(slot);
+    }
+    assert_eq!(evicted, [3, 5, 2, 1, 6, 4]);
+    // A stamp that nobody can have reached is none.
+    assert!(after.restore(1, 0, u64::MAX) && after.stamp() < 100);
 }
 
 // r[verify policy.names]

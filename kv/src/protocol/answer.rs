@@ -27,6 +27,8 @@ pub enum KeyOutcome {
         /// Pins on it, of all peers.
         pins: u32,
     },
+    /// Not deleted: the host was restarted, and a guest that may have it pinned has not come back.
+    Guarded,
     /// Not unpinned: the peer that asked has no pin on it.
     NotPinned,
     /// Not pinned: the peer that asked has as many blocks pinned as it may.
@@ -45,6 +47,7 @@ impl KeyOutcome {
             KeyOutcome::Busy { pins } => (2, pins),
             KeyOutcome::NotPinned => (3, 0),
             KeyOutcome::PinQuota { pins_max } => (4, pins_max),
+            KeyOutcome::Guarded => (5, 0),
         };
         KeyAnswer { code: code.into(), number: number.into() }
     }
@@ -61,6 +64,7 @@ impl KeyAnswer {
             2 => KeyOutcome::Busy { pins: number },
             3 => KeyOutcome::NotPinned,
             4 => KeyOutcome::PinQuota { pins_max: number },
+            5 => KeyOutcome::Guarded,
             _ => return None,
         })
     }

@@ -9,11 +9,12 @@ fn outcomes_travel() {
         KeyOutcome::Busy { pins: 8 },
         KeyOutcome::NotPinned,
         KeyOutcome::PinQuota { pins_max: 9 },
+        KeyOutcome::Guarded,
     ];
     for outcome in keys {
         assert_eq!(outcome.encode().decode(), Some(outcome));
     }
-    assert_eq!(KeyAnswer { code: 5.into(), number: 0.into() }.decode(), None);
+    assert_eq!(KeyAnswer { code: 6.into(), number: 0.into() }.decode(), None);
     let publishes = [
         PublishOutcome::Published,
         PublishOutcome::AlreadyThere { slot: 1 },

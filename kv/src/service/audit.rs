@@ -14,7 +14,7 @@ impl Core {
         self.audit_order(report);
         self.audit_pins(pool, report);
         let over = !self.capacity.holds(self.usage.blocks, self.usage.slot_bytes);
-        if over && self.found.is_empty() && self.counted.publishes > 0 {
+        if over && !self.is_over && self.found.is_empty() && self.counted.publishes > 0 {
             let (blocks, bytes) = (self.usage.blocks, self.usage.slot_bytes);
             let capacity = self.capacity;
             report.find(

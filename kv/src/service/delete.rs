@@ -11,6 +11,7 @@ impl Core {
     /// Unpublishes at once, unless anybody has the key pinned.
     // r[impl kv.delete]
     // r[impl kv.delete_busy]
+    // r[impl kv.delete_guarded]
     pub(super) fn delete(&mut self, key: &Key, context: &mut ServiceContext<'_>) -> KeyOutcome {
         let Some(slot) = self.find_live(key, context) else {
             return KeyOutcome::NotFound;
@@ -19,6 +20,10 @@ impl Core {
         if pins > 0 {
             self.counted.deletes_busy += 1;
             return KeyOutcome::Busy { pins };
+        }
+        if self.policy.is_guarded(slot.slot) {
+            self.counted.deletes_busy += 1;
+            return KeyOutcome::Guarded;
         }
         self.unpublish(slot.slot, key, context);
         self.counted.deletes += 1;

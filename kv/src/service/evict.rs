@@ -16,6 +16,7 @@ impl Core {
     /// could not be enough.
     // r[impl kv.capacity]
     // r[impl kv.capacity_too_large]
+    // r[impl kv.guard]
     pub(super) fn make_room_for(
         &mut self,
         slot_bytes: u64,
@@ -35,10 +36,36 @@ impl Core {
             return Err(all_pinned);
         }
         while !self.capacity.holds(self.usage.blocks + 1, self.usage.slot_bytes + slot_bytes) {
-            let victim = self.policy.victim(None).ok_or(all_pinned)?;
-            self.evict(victim, context);
+            match self.policy.victim(None) {
+                Some(victim) => self.evict(victim, context),
+                // Its slot is there already, and the guard is not up for long.
+                None if self.policy.guarded_count() > 0 => {
+                    self.is_over = true;
+                    return Ok(());
+                }
+                None => return Err(all_pinned),
+            }
         }
+        self.is_over = false;
         Ok(())
+    }
+
+    /// Puts the guard up for all that was found at the start, or lifts it and evicts what was let in
+    /// beyond the capacity meanwhile.
+    // r[impl kv.guard]
+    pub(super) fn guard(&mut self, up: bool, context: &mut ServiceContext<'_>) {
+        if up {
+            return self.policy.guard(true);
+        }
+        self.settle_found();
+        self.policy.guard(false);
+        while self.is_over {
+            self.is_over = !self.capacity.holds(self.usage.blocks, self.usage.slot_bytes);
+            match self.policy.victim(None) {
+                Some(victim) if self.is_over => self.evict(victim, context),
+                _ => break,
+            }
+        }
     }
 
     /// Retires some blocks of this class, the next ones that the policy would.

@@ -77,7 +77,7 @@ impl Core {
         context: &mut ServiceContext<'_>,
     ) -> PublishOutcome {
         let length_bytes = entry.length_bytes.get();
-        let (note, cold) = labels(entry, context.clock_s);
+        let (note, cold) = labels(entry, context.clock_s, self.policy.stamp() + 1);
         let published =
             context.pool.publish(serial, slot, length_bytes, &note.to_words(), &cold.to_words());
         if let Err(error) = published {
@@ -133,9 +133,9 @@ fn granted(
 
 /// What is written beside a block.
 // r[impl kv.note]
-fn labels(entry: &PublishEntry, clock_s: u64) -> (Note, Cold) {
+fn labels(entry: &PublishEntry, clock_s: u64, stamp: u64) -> (Note, Cold) {
     let checksum = Checksum::from_word(entry.checksum.get());
     let flags = if checksum.is_some() { NOTE_CHECKSUM } else { 0 };
     let expiry_s = expiry_s(clock_s, entry.ttl_s.get());
-    (Note { key: entry.key, expiry_s, flags }, Cold::new(checksum, clock_s))
+    (Note { key: entry.key, expiry_s, flags }, Cold::new(checksum, clock_s, stamp))
 }

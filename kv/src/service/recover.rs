@@ -6,7 +6,7 @@
 
 use super::{CacheServiceOptions, Core, Usage, pins};
 use crate::index::{CreateIndexError, IndexWriter, buckets_for};
-use crate::note::{Cold, Note, is_expired};
+use crate::note::{Cold, Note, USED_WORD, is_expired};
 use crate::stats::CacheStats;
 use onecopy_shm::{Region, SlotRef};
 use onecopy_transport::layout::Geometry;
@@ -14,9 +14,13 @@ use onecopy_transport::pool::ClassIndex;
 use onecopy_transport::service::{Found, ServiceContext, ServiceError, ServiceStart};
 use std::sync::atomic::Ordering;
 
+/// Most blocks of each class whose use is noted in one tick: a cache miss each.
+const NOTES_PER_TICK: usize = 512;
+
 /// A block of an earlier life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FoundBlock {
+    pub used: u64,
     pub published_s: u64,
     pub slot: u32,
     pub class: ClassIndex,
@@ -39,6 +43,8 @@ impl Core {
             usage: Usage::default(),
             counted: CacheStats::default(),
             found: Vec::new(),
+            noted: 0,
+            is_over: false,
         })
     }
 
@@ -58,8 +64,9 @@ impl Core {
             return Found::Retire;
         }
         let cold = Cold::from_words(context.pool.cold(slot.slot));
-        let published_s = cold.published_s;
-        self.found.push(FoundBlock { published_s, slot: slot.slot, class: view.class });
+        let Cold { used, published_s, .. } = cold;
+        let (slot, class) = (slot.slot, view.class);
+        self.found.push(FoundBlock { used, published_s, slot, class });
         self.usage.add(&view, view.length_bytes);
         Found::Keep
     }
@@ -72,10 +79,22 @@ impl Core {
             return;
         }
         let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|block| (block.published_s, block.slot));
+        found.sort_unstable_by_key(|block| (block.used, block.published_s, block.slot));
         for block in found {
-            self.policy.insert(block.slot, block.class);
+            self.policy.restore(block.slot, block.class, block.used);
         }
+        self.noted = self.policy.stamp();
+    }
+
+    /// Notes for the next life of the host which blocks were used since the last note. Bounded: when
+    /// more were used, the less recent of them keep the note they had.
+    // r[impl kv.note_used]
+    pub(super) fn note_used(&mut self, context: &mut ServiceContext<'_>) {
+        let Core { policy, noted, .. } = self;
+        policy.renewed_since(*noted, NOTES_PER_TICK, &mut |slot, stamp| {
+            context.pool.set_cold_word(slot, USED_WORD, stamp);
+        });
+        *noted = policy.stamp();
     }
 }
 

@@ -11,6 +11,7 @@ impl Core {
         stats.pins = self.pins.total();
         stats.pinned_blocks = self.usage.pinned_blocks;
         stats.blocks = self.usage.blocks;
+        stats.guarded_blocks = u64::from(self.policy.guarded_count());
         stats.bytes = self.usage.bytes;
         stats.slot_bytes = self.usage.slot_bytes;
         match self.capacity {

@@ -1,3 +1,4 @@
+mod guard;
 mod hostile;
 mod life;
 mod model;

@@ -56,6 +56,25 @@ fn on_a_signal_it_says_goodbye_and_keeps_the_segment() {
     assert!(inspected.done().text().contains("the last one said goodbye"), "{inspected:?}");
 }
 
+// r[verify cli.serve.restart-grace]
+#[test]
+fn blocks_of_before_are_kept_for_a_guest_that_is_missing_and_not_for_ever() {
+    let space = Space::new();
+    let segment = space.join("segment");
+    let host = Host::start(&segment, &[]);
+    let missing = onecopy_transport::guest::GuestOptions::at(&segment);
+    let missing = onecopy_transport::guest::Guest::attach(missing).unwrap();
+    host.put("greeting", b"hello").done();
+    host.die();
+    let host = Host::start(&segment, &["--restart-grace-ms=3600000"]);
+    host.guest(&["rm", "greeting"]).refused(4, &["restarted"]);
+    host.die();
+    let host = Host::start(&segment, &["--restart-grace-ms=0"]);
+    host.guest(&["rm", "greeting"]).done();
+    host.leave().done();
+    drop(missing);
+}
+
 // r[verify cli.serve]
 #[test]
 fn the_blocks_of_a_killed_host_are_served_again() {

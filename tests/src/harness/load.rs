@@ -2,7 +2,8 @@
 
 use super::{Random, fill_payload, is_payload, key};
 use onecopy::cache::{Block, Cache, Fill, PublishOptions};
-use onecopy::error::{DeleteError, PinError, UnpinError};
+use onecopy::error::{AskError, DeleteError, PinError, PublishError, UnpinError};
+use onecopy_transport::guest::{CallError, LinkEnd};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,8 +36,9 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to use so many keys.
-    pub fn start(cache: Cache, seed: u64, keys: u64) -> Load {
+    /// Starts to use so many keys. One that `goes_on` is content not to know what became of a request
+    /// when the host goes away.
+    pub fn start(cache: Cache, seed: u64, keys: u64, goes_on: bool) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let operations = Arc::new(AtomicU64::new(0));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&operations));
@@ -48,6 +50,7 @@ impl Load {
                 kept: VecDeque::new(),
                 fill: None,
                 figures: LoadFigures::default(),
+                goes_on,
             };
             while !stopped.load(Ordering::Relaxed) {
                 if let Err(error) = work.step() {
@@ -88,6 +91,7 @@ struct Work {
     /// A slot that is filled and not published, held over some steps.
     fill: Option<(u64, Fill)>,
     figures: LoadFigures,
+    goes_on: bool,
 }
 
 impl Work {
@@ -137,8 +141,11 @@ impl Work {
             fill_payload(number, &mut fill[..length]);
             let options = PublishOptions::default();
             let published = fill.publish(&key(number), length as u64, options);
-            let published = published.map_err(|error| format!("{error:?}"))?;
-            self.figures.published += u64::from(published.is_first());
+            match published {
+                Ok(published) => self.figures.published += u64::from(published.is_first()),
+                Err(PublishError::Ask(error)) if self.is_unsure(&error) => {}
+                Err(error) => return Err(format!("{error:?}")),
+            }
         }
         let length = length_of(number);
         let mut fill = self.cache.reserve(length as u64).map_err(|error| format!("{error:?}"))?;
@@ -149,9 +156,18 @@ impl Work {
 
     fn delete(&mut self, number: u64) -> Result<(), String> {
         match self.cache.delete(&key(number)) {
-            Ok(_) | Err(DeleteError::Busy { .. }) => Ok(()),
+            Ok(_) | Err(DeleteError::Busy { .. } | DeleteError::Guarded { .. }) => Ok(()),
+            Err(DeleteError::Ask(error)) if self.is_unsure(&error) => Ok(()),
             Err(error) => Err(format!("{error:?}")),
         }
+    }
+
+    /// Whether it is not known what became of a request: the host went away with it, and another one
+    /// is expected.
+    fn is_unsure(&self, error: &AskError) -> bool {
+        let ended =
+            matches!(error, AskError::Call(CallError::Link(LinkEnd::HostGone | LinkEnd::HostLeft)));
+        ended && self.goes_on
     }
 
     fn pin(&mut self, number: u64) -> Result<(), String> {

@@ -57,6 +57,8 @@ struct Script {
     host: Option<HostHandle>,
     events: Option<Receiver<HostEvent>>,
     grown_to: Arc<AtomicU64>,
+    /// Its cache attaches anew by itself.
+    comes_back: bool,
 }
 
 impl Script {
@@ -167,15 +169,17 @@ impl Script {
             grown_to.fetch_max(to_bytes, Ordering::SeqCst);
         });
         let cache = Cache::new(guest).map_err(debug)?;
-        self.cache = Some(cache.with_deadline(CALL_DEADLINE));
+        let reattach = self.comes_back.then_some(PATIENCE);
+        self.cache = Some(cache.with_deadline(CALL_DEADLINE).with_reattach(reattach));
         Ok(serial.to_string())
     }
 
-    /// `attach writer|reader [socket|quiet]`: `socket` keeps a descriptor of the socket, `quiet`
-    /// has no watcher.
+    /// `attach writer|reader [socket|quiet|comes_back]`: `socket` keeps a descriptor of the socket,
+    /// `quiet` has no watcher, `comes_back` attaches anew by itself.
     fn attach(&mut self, role: &str, how: &str) -> Outcome {
         let mut options = self.options(role);
         options.watcher = how != "quiet";
+        self.comes_back = how == "comes_back";
         let guest = if how == "socket" {
             let path = SegmentPath::new(&self.segment).map_err(debug)?;
             let socket = AttachSocket::connect(&path, soon()).map_err(debug)?.into_fd();
@@ -300,7 +304,8 @@ impl Script {
     }
 
     fn start_load(&mut self, seed: u64, keys: u64) -> Outcome {
-        self.load = Some(Load::start(self.cache()?.clone(), seed, keys));
+        let (cache, goes_on) = (self.cache()?.clone(), self.comes_back);
+        self.load = Some(Load::start(cache, seed, keys, goes_on));
         Ok(String::new())
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
 mod attach;
+mod comeback;
 mod cut_off;
 mod death;
 mod embedded;

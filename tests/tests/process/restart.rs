@@ -209,7 +209,7 @@ fn who_outlived_the_host_and_does_not_come_back_is_waited_for() {
     guest.ok("hold 1");
     let slots = guest.ok("reserve 9000 2");
     first.kill();
-    let mut host = TestHost::start(&segment);
+    let mut host = TestHost::with(&segment, |options| options.restart_grace = Duration::ZERO);
     let mut other = Peer::attached(PEER, segment.path(), "writer");
     assert_eq!((host.stat("guests"), host.stat("guests_earlier")), (2, 1));
     other.ok("delete 1");
@@ -225,4 +225,56 @@ fn who_outlived_the_host_and_does_not_come_back_is_waited_for() {
     assert!(!host.wait_recovered(guest.serial()).0);
     assert_eq!((host.stat("guests_earlier"), host.stat("slots_quarantined")), (0, 0));
     host.assert_clean();
+}
+
+// r[verify host.guard]
+#[test]
+fn what_was_pinned_before_is_not_evicted_until_its_guest_is_back_or_gone() {
+    let segment = Segment::new();
+    let mut first = host(&segment, "host 8 8");
+    let mut keeps = Peer::attached(PEER, segment.path(), "writer");
+    let mut dies = Peer::attached(PEER, segment.path(), "writer");
+    keeps.ok("store_many 1 300");
+    keeps.ok("pin 1");
+    first.kill();
+    let host = TestHost::with(&segment, |options| {
+        options.restart_grace = Duration::from_secs(3600);
+    });
+    // The first tick counts them.
+    wait_for("the guard", || host.stat("guarded_blocks") == 300);
+    let mut other = Peer::attached(PEER, segment.path(), "writer");
+    other.ok("store_many 1000 900");
+    assert_eq!(other.ok("verify 1 300"), "300", "none of them was evicted");
+    assert!(other.error("delete 1").contains("Guarded"));
+    keeps.ok("reattach");
+    keeps.ok("ping");
+    assert_eq!(host.stat("guests_earlier"), 1);
+    assert!(host.stat("guarded_blocks") > 0);
+    dies.kill();
+    host.wait_stat("guests_earlier", 0);
+    assert_eq!(host.stat("guarded_blocks"), 0);
+    other.ok("store_many 3000 900");
+    assert!(other.ok("verify 1 300").parse::<u64>().unwrap() < 300);
+    host.assert_clean();
+}
+
+// r[verify host.guard]
+#[test]
+fn the_guard_is_lifted_when_the_grace_period_is_over() {
+    let segment = Segment::new();
+    let mut first = host(&segment, "host 8 8");
+    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    guest.ok("store_many 1 10");
+    first.kill();
+    let short =
+        TestHost::with(&segment, |options| options.restart_grace = Duration::from_millis(1));
+    short.wait_stat("guarded_blocks", 0);
+    assert_eq!((short.stat("blocks"), short.stat("guests_earlier")), (10, 1));
+    let mut other = Peer::attached(PEER, segment.path(), "writer");
+    wait_for("the end of the guard", || other.tell("delete 1").contains("true"));
+    short.leave().unwrap();
+    let none = TestHost::with(&segment, |options| options.restart_grace = Duration::ZERO);
+    assert_eq!(none.stat("guests_earlier"), 2);
+    assert_eq!(none.stat("guarded_blocks"), 0);
+    none.assert_clean();
 }

@@ -55,7 +55,7 @@ impl Guest {
                     return inner.attach_anew(turn, deadline, restore);
                 }
                 Begun::Mine(_) => {
-                    if inner.serial != self.inner.serial {
+                    if !guest.is_same_attach(self) {
                         self.inner.succession.shorten(&guest);
                     }
                     return Ok(guest);
@@ -73,10 +73,15 @@ impl Guest {
         {
             guest = next;
         }
-        if guest.inner.serial != self.inner.serial {
+        if !guest.is_same_attach(self) {
             self.inner.succession.shorten(&guest);
         }
         guest
+    }
+
+    /// Whether both are handles of one attach.
+    pub fn is_same_attach(&self, other: &Guest) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Whether this attach was given up for a later one.
@@ -165,6 +170,7 @@ impl Inner {
         let word = SlotWord::decode(self.control.load_slot_word(slot.slot, Ordering::Relaxed));
         word.is_ok_and(|word| {
             word.generation() == slot.generation
+                && !word.is_written_off()
                 && matches!(word.state(), SlotState::Granted | SlotState::Quarantined)
         })
     }

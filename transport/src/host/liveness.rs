@@ -132,6 +132,7 @@ impl<S: Service> Host<S> {
         self.core.leases.retain(|leases| leases.who.serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.deferred.retain(|deferred| deferred.serial != who.serial);
+        self.lift_guard_if_due();
         self.core.reclaim();
         crash_point!("peer.recover.leases_dropped");
         // The row goes first: files without a row are swept at the next start, a row without its

@@ -11,6 +11,7 @@ mod deferred;
 mod events;
 mod files;
 mod growth;
+mod guard;
 mod handle;
 mod handover;
 mod inherit;
@@ -91,6 +92,8 @@ pub struct Host<S: Service> {
     /// Tears of guarded mappings, of whomever, that were acted on.
     tears_seen: u64,
     leaving: bool,
+    /// Until then the service keeps what guests of an earlier host may have asked it to keep.
+    guard_until: Option<Instant>,
     /// The start has come to its end: from here on there is a host to say goodbye for.
     serving: bool,
     /// Until it is given back nobody else may be the host.

@@ -44,6 +44,9 @@ pub struct HostOptions {
     /// Most bytes of slots granted to one guest; `None` means a quarter of the largest pool, and
     /// at least two of the largest slots.
     pub grant_bytes_max: Option<u64>,
+    /// For so long after a restart nothing that was there before is given up for room, unless all
+    /// guests of the host before have come back or are gone. Zero: not at all.
+    pub restart_grace: Duration,
     /// Most free slots kept ready in one guest's magazine of one class.
     pub magazine_slots_max: u32,
     /// Never sleep: poll the rings without pause.
@@ -82,6 +85,7 @@ impl HostOptions {
             suspect_after_intervals: 30,
             leases_max: 32 << 10,
             grant_bytes_max: None,
+            restart_grace: Duration::from_secs(10),
             magazine_slots_max: 32,
             polling: false,
             allowed: Allowed::default(),

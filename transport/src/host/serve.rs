@@ -104,6 +104,8 @@ impl<S: Service> Host<S> {
         self.look_for_unmapped();
         self.expire_greetings(now);
         self.expire_settling(now);
+        self.lift_guard_if_due();
+        self.core.tick_service();
         if self.core.pool.limbo_len() > 0 {
             self.core.reclaim();
         }

@@ -45,10 +45,7 @@ impl<S: Service> Core<S> {
         let counts = self.pool.counts();
         let mut stats = vec![
             ("guests", self.leases.len() as u64),
-            (
-                "guests_earlier",
-                self.leases.iter().filter(|leases| leases.is_earlier).count() as u64,
-            ),
+            ("guests_earlier", self.earlier_guests()),
             ("requests", counters.requests),
             ("requests_refused", counters.refused),
             ("attached", counters.attached),

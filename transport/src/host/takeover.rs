@@ -62,6 +62,7 @@ impl<S: Service> Host<S> {
         }
         self.free_ownerless();
         self.join_attaches();
+        self.put_guard_up();
         self.offer_published(&slots);
         self.core.reclaim();
         if let Err(error) = self.remove_ownerless_files() {

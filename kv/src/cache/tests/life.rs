@@ -50,7 +50,7 @@ fn threads_that_store_read_and_delete_the_same_keys_never_see_wrong_bytes() {
 #[test]
 fn blocks_outlive_their_host_and_a_new_one_serves_them() {
     let mut host = TestHost::start();
-    let cache = host.attach();
+    let cache = host.attach().with_reattach(None);
     for number in 0..10 {
         cache.store(&key(number), &payload(number, 3000)).unwrap();
     }

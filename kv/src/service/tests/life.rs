@@ -49,7 +49,7 @@ fn of_two_slots_with_one_key_one_is_kept() {
     let kept = rig.lookup(&[key(1)])[0].unwrap();
     let twin = rig.grant(1, 64);
     let note = Note { key: key(1), expiry_s: 0, flags: 0 };
-    rig.pool.publish(1, twin, 1, &note.to_words(), &Cold::new(None, 1).to_words()).unwrap();
+    rig.pool.publish(1, twin, 1, &note.to_words(), &Cold::new(None, 1, 1).to_words()).unwrap();
     assert!(!rig.audit().is_clean());
     rig.restart(CacheServiceOptions::default());
     assert_eq!(rig.lookup(&[key(1)]), [Some(kept)]);

@@ -62,7 +62,6 @@ struct ModelBlock {
     slot: SlotRef,
     slot_bytes: u64,
     length_bytes: u64,
-    published_s: u64,
     expiry_s: Option<u64>,
     pins: HashMap<Serial, u32>,
 }
@@ -188,8 +187,7 @@ impl Model {
         let clock_s = self.clock_s;
         self.blocks.retain(|_, block| block.expiry_s.is_none_or(|expiry_s| clock_s < expiry_s));
         self.blocks.values_mut().for_each(|block| block.pins.clear());
-        self.order = self.blocks.keys().copied().collect();
-        self.order.sort_by_key(|key| (self.blocks[key].published_s, self.blocks[key].slot.slot));
+        self.order.retain(|key| self.blocks.contains_key(key));
     }
 }
 
@@ -225,7 +223,6 @@ fn take(rig: &mut Rig, model: &mut Model, options: &CacheServiceOptions, step: &
                     slot,
                     slot_bytes: rig.pool.slot(slot).unwrap().slot_bytes,
                     length_bytes,
-                    published_s: model.clock_s,
                     expiry_s,
                     pins: HashMap::new(),
                 },
@@ -295,6 +292,9 @@ fn take(rig: &mut Rig, model: &mut Model, options: &CacheServiceOptions, step: &
             rig.reclaim();
         }
         Step::Restart => {
+            // What is pinned is not noted.
+            (1..=PEERS).for_each(|peer| rig.gone(peer));
+            rig.tick();
             rig.restart(options.clone());
             rig.assert_clean();
             model.restart();

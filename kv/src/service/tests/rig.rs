@@ -208,6 +208,16 @@ impl Rig {
         self.pool.take_back(serial);
     }
 
+    pub fn guard(&mut self, up: bool) {
+        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
+        self.service.guard(up, &mut context);
+    }
+
+    pub fn tick(&mut self) {
+        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
+        self.service.tick(&mut context);
+    }
+
     pub fn make_room(&mut self, class: u16) -> u32 {
         let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
         self.service.make_room(class, &mut context)

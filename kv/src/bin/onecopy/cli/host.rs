@@ -73,6 +73,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub heartbeat_ms: u64,
+    /// Milliseconds for which a host that was restarted keeps what was there before for guests that
+    /// may have it pinned and have not come back yet
+    #[arg(long, value_name = "MS", default_value_t = 10_000, env = "ONECOPY_RESTART_GRACE_MS",
+          value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    pub restart_grace_ms: u64,
     /// Never sleep: one core spins for the shortest answers
     #[arg(long)]
     pub polling: bool,

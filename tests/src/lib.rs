@@ -2,6 +2,7 @@
 //! tidy check. Each check is a plain function over [`tree::SourceFile`]s, so that its own tests can
 //! feed it every fault it must find. And [`harness`]: what the process tests are made of.
 
+pub mod fuzz;
 pub mod harness;
 pub mod spec;
 pub mod tidy;

@@ -29,8 +29,8 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// Every text file under `root` in the order of its path, without build output (`target`) and
-/// without what starts with a dot, `.ci` excepted. A file that is not UTF-8 is no text file.
+/// Every text file under `root` in the order of its path, without build output (`target`), without
+/// what a fuzzer made (`corpus`, which may be text by chance) and without what starts with a dot, `.ci` excepted. A file that is not UTF-8 is no text file.
 ///
 /// # Errors
 /// Whatever reading a directory or a file says.
@@ -48,7 +48,7 @@ fn read_directory(root: &Path, relative: &str, files: &mut Vec<SourceFile>) -> i
         let Some(name) = name.to_str() else { continue };
         let path = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
         let kind = entry.file_type()?;
-        if is_hidden(name) || (kind.is_dir() && name == "target") {
+        if is_hidden(name) || (kind.is_dir() && matches!(name, "target" | "corpus")) {
             continue;
         }
         if kind.is_dir() {

@@ -15,8 +15,8 @@ use crate::host::scan_of;
 use crate::layout::{ControlLayout, Geometry};
 use crate::pool::{Holding, NOBODY, PoolCounts, RecoverError, VarSlotPool};
 use crate::segment::{
-    AreaFile, DirError, FileError, Foreign, LockError, SegmentDir, SegmentLock, SegmentPath,
-    SegmentStatus,
+    AreaFile, Backing, BackingError, DirError, FileError, Foreign, LockError, SegmentDir,
+    SegmentLock, SegmentPath, SegmentStatus, SystemError,
 };
 use crate::service::{Service, ServiceContext, ServiceError, ServiceStart};
 use onecopy_shm::error::{MapError, RegionError};
@@ -77,6 +77,30 @@ pub enum InspectError {
     /// The service refuses its region.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The control area has holes where its tables should be: to read them would take memory.
+    #[error(
+        "the control area has {real_bytes} bytes of memory, expected at least {expected_bytes}"
+    )]
+    Holes {
+        /// Bytes of it that have memory.
+        real_bytes: u64,
+        /// What its header asks for, in bytes.
+        expected_bytes: u64,
+    },
+    /// The service's region is not as large as the service lays it out.
+    #[error("the service's region has {found_bytes} bytes, expected {expected_bytes}")]
+    WrongRegion {
+        /// What the control area says, in bytes.
+        found_bytes: u64,
+        /// What the service asks for, in bytes.
+        expected_bytes: u64,
+    },
+    /// The system refused to tell about a file.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// The kind of a file cannot be told.
+    #[error(transparent)]
+    Backing(#[from] BackingError),
     /// The control area is shorter than it says.
     #[error("the control area has {found_bytes} bytes, expected {expected_bytes}")]
     TooSmall {
@@ -207,7 +231,15 @@ fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> 
     let size_bytes = ControlLayout::new(&geometry).size_bytes;
     check(size_bytes)?;
     let mapping = Mapping::map(&file, size_bytes, Access::ReadOnly)?;
-    Ok((ControlReader::new(mapping, geometry)?, segment_id))
+    let control = ControlReader::new(mapping, geometry)?;
+    let path = dir.path().as_path().join(AreaFile::Control.to_string());
+    let expected_bytes = control.layout().real_bytes(control.slots_ready());
+    match Backing::detect(&file, &path)?.real_bytes(&file)? {
+        Some(real_bytes) if real_bytes < expected_bytes => {
+            Err(InspectError::Holes { real_bytes, expected_bytes })
+        }
+        _ => Ok((control, segment_id)),
+    }
 }
 
 // r[impl inspect.peers]
@@ -261,6 +293,7 @@ fn settled_peer(control: &ControlReader, row: u64) -> Result<Option<PeerFields>,
     again.unwrap_or_else(|| control.peer(row))
 }
 
+// r[impl inspect.damaged]
 fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {
     let geometry = control.geometry();
     let mut classes: BTreeMap<u64, ClassUse> = BTreeMap::new();
@@ -268,9 +301,11 @@ fn classes(control: &ControlReader) -> BTreeMap<u64, ClassUse> {
         let ExtentFields { slot_bytes, unit_count, slot_count, .. } = control.extent(unit);
         if slot_bytes != 0 {
             let class = classes.entry(slot_bytes).or_default();
+            // Nobody has checked these numbers yet: the audit of a dead segment says which are wrong.
             class.extents += 1;
-            class.extent_bytes += unit_count * geometry.unit_bytes;
-            class.slots += slot_count;
+            let extent_bytes = unit_count.saturating_mul(geometry.unit_bytes);
+            class.extent_bytes = class.extent_bytes.saturating_add(extent_bytes);
+            class.slots = class.slots.saturating_add(slot_count);
         }
     }
     classes
@@ -286,6 +321,10 @@ fn audit_copy<S: Service>(
     let (found, expected) = (geometry.service_id, service.id());
     if found != expected {
         return Err(InspectError::WrongService { found, expected });
+    }
+    let (found_bytes, expected_bytes) = (geometry.service_bytes, service.region_bytes(&geometry));
+    if found_bytes != expected_bytes {
+        return Err(InspectError::WrongRegion { found_bytes, expected_bytes });
     }
     let copy = ControlWriter::new(copy_control(control)?, geometry.clone())?;
     let region = copy.service_region();

@@ -183,6 +183,12 @@ impl ControlLayout {
     pub fn fixed_bytes(&self) -> u64 {
         self.slots
     }
+
+    /// Control bytes that are real once so many slot-table entries are.
+    pub fn real_bytes(&self, slots_ready: u64) -> u64 {
+        let entry_bytes = (size_of::<SlotEntry>() + size_of::<SlotCold>()) as u64;
+        self.fixed_bytes().saturating_add(slots_ready.saturating_mul(entry_bytes))
+    }
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() as u64 <= ControlLayout::CLASSES_OFFSET);

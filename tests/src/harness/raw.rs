@@ -30,13 +30,23 @@ pub fn say_hello(
     hello: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> (AttachSocket, Welcome, Received) {
+    let socket = knock(segment, hello, descriptors);
+    let (welcome, received) = hear(&socket);
+    (socket, welcome, received)
+}
+
+fn knock(segment: &Path, hello: &[u8], descriptors: &[BorrowedFd<'_>]) -> AttachSocket {
     let path = SegmentPath::new(segment).unwrap();
     let socket = AttachSocket::connect(&path, soon()).unwrap();
     socket.send(hello, descriptors, soon()).unwrap();
+    socket
+}
+
+fn hear(socket: &AttachSocket) -> (Welcome, Received) {
     let mut record = [0; size_of::<Welcome>()];
     let received = socket.receive(&mut record, 8, soon()).unwrap();
     let welcome = Welcome::read_from_bytes(&record).unwrap();
-    (socket, welcome, received)
+    (welcome, received)
 }
 
 /// What came back for a request.
@@ -90,22 +100,42 @@ pub struct RawGuest {
 impl RawGuest {
     /// Attaches as this test's process.
     pub fn attach(segment: &Path, role: Role) -> RawGuest {
-        RawGuest::say(segment, Hello::new(role, 0, 0))
+        RawGuest::attach_while(segment, role, || {})
     }
 
     /// Attaches as a writer that had this lease table before, or says so.
     pub fn attach_again(segment: &Path, lease_serial: u32) -> RawGuest {
         let path = SegmentPath::new(segment).unwrap();
         let id = inspect(&path, CacheService::new(Default::default())).unwrap().segment_id;
-        RawGuest::say(segment, Hello::new(Role::Writer, lease_serial, id))
+        RawGuest::say(segment, Hello::new(Role::Writer, lease_serial, id), || {})
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 
-    fn say(segment: &Path, hello: Hello) -> RawGuest {
+    /// Attaches as this test's process to a host that turns only while `host` is called: after the
+    /// hello, and before the answer is waited for.
+    pub fn attach_while(segment: &Path, role: Role, host: impl FnOnce()) -> RawGuest {
+        RawGuest::try_attach_while(segment, role, host)
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// The same, for a host that may refuse.
+    pub fn try_attach_while(
+        segment: &Path,
+        role: Role,
+        host: impl FnOnce(),
+    ) -> Result<RawGuest, Option<Refusal>> {
+        RawGuest::say(segment, Hello::new(role, 0, 0), host)
+    }
+
+    fn say(segment: &Path, hello: Hello, host: impl FnOnce()) -> Result<RawGuest, Option<Refusal>> {
         let (pidfd, doorbell) = hello_descriptors();
         let bytes = zerocopy::IntoBytes::as_bytes(&hello);
-        let (socket, welcome, received) =
-            say_hello(segment, bytes, &[pidfd.as_fd(), doorbell.as_fd()]);
-        assert_eq!(welcome.refusal.get(), 0, "{:?}", refusal_of(&welcome));
+        let socket = knock(segment, bytes, &[pidfd.as_fd(), doorbell.as_fd()]);
+        host();
+        let (welcome, received) = hear(&socket);
+        if welcome.refusal.get() != 0 {
+            return Err(refusal_of(&welcome));
+        }
         let descriptors = received.descriptors;
         let size_bytes = welcome.rings_bytes.get();
         let rings = Mapping::map(&descriptors[2], size_bytes, Access::ReadWrite).unwrap();
@@ -114,7 +144,7 @@ impl RawGuest {
         let ring_bytes = ring_layout(capacity.into()).unwrap().size_bytes;
         let answers = RINGS_REQUEST_OFFSET + ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
         let ring = |offset| rings.subregion(offset, ring_bytes).unwrap();
-        RawGuest {
+        Ok(RawGuest {
             requests: Producer::new(ring(RINGS_REQUEST_OFFSET), capacity).unwrap(),
             answers: Consumer::new(ring(answers), capacity).unwrap(),
             socket,
@@ -122,7 +152,7 @@ impl RawGuest {
             descriptors,
             rings,
             doorbell,
-        }
+        })
     }
 
     /// Its serial.

@@ -5,6 +5,7 @@
 mod attach;
 mod comeback;
 mod cut_off;
+mod damaged;
 mod death;
 mod embedded;
 mod goodbye;

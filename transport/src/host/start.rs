@@ -150,6 +150,24 @@ pub enum StartError {
         /// What the control area says, in bytes.
         expected_bytes: u64,
     },
+    /// The control area has holes where its tables should be: to read them would take memory.
+    #[error("{file} has {real_bytes} bytes of memory, expected at least {expected_bytes}")]
+    Holes {
+        /// Which file.
+        file: PathBuf,
+        /// Bytes of it that have memory.
+        real_bytes: u64,
+        /// What the control area says, in bytes.
+        expected_bytes: u64,
+    },
+    /// The service's region is not as large as the service lays it out.
+    #[error("the service's region has {found_bytes} bytes, expected {expected_bytes}")]
+    WrongRegion {
+        /// What the control area says, in bytes.
+        found_bytes: u64,
+        /// What the service asks for, in bytes.
+        expected_bytes: u64,
+    },
     /// The service refuses its region.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -386,6 +404,8 @@ fn make_segment(
 }
 
 /// Opens the segment of a host that is gone.
+// r[impl host.holes]
+// r[impl host.region]
 fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, StartError> {
     let control_file = dir.open_file(AreaFile::Control, Access::ReadWrite)?;
     let path = control_path(dir);
@@ -396,11 +416,21 @@ fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, Start
     if found != expected {
         return Err(StartError::WrongService { found, expected });
     }
+    let (found_bytes, expected_bytes) = (geometry.service_bytes, service.region_bytes(&geometry));
+    if found_bytes != expected_bytes {
+        return Err(StartError::WrongRegion { found_bytes, expected_bytes });
+    }
     let layout = ControlLayout::new(&geometry);
     check_size(&control_file, &path, layout.size_bytes)?;
     let control_backing = Backing::detect(&control_file, &path)?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping, geometry)?;
+    let expected_bytes = layout.real_bytes(control.slots_ready());
+    if let Some(real_bytes) = control_backing.real_bytes(&control_file)?
+        && real_bytes < expected_bytes
+    {
+        return Err(StartError::Holes { file: path, real_bytes, expected_bytes });
+    }
     let pool = dir.open_pool(segment_id)?;
     check_size(&pool.file, &pool.path, control.pool_bytes())?;
     Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: false })

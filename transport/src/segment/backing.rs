@@ -17,6 +17,8 @@ use thiserror::Error;
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 /// `f_type` of tmpfs.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// What `st_blocks` counts in, whatever the file system.
+const STAT_BLOCK_BYTES: u64 = 512;
 /// Alignment of a devdax device that does not tell its own: that of a huge page.
 const DEVDAX_ALIGNMENT_BYTES: u64 = 2 << 20;
 
@@ -141,6 +143,16 @@ impl Backing {
     /// Whether the bytes outlive the machine's power, once flushed.
     pub fn can_persist(&self) -> bool {
         matches!(self.kind, BackingKind::Disk | BackingKind::Fsdax | BackingKind::Devdax)
+    }
+
+    /// Bytes of a file of this kind that have memory, holes left out; `None` where the file system
+    /// does not say so exactly.
+    pub fn real_bytes(&self, file: impl AsFd) -> Result<Option<u64>, SystemError> {
+        if self.kind != BackingKind::Tmpfs {
+            return Ok(None);
+        }
+        let stat = rustix::fs::fstat(file).map_err(SystemError::on("look at", &self.path))?;
+        Ok(u64::try_from(stat.st_blocks).ok().map(|blocks| blocks * STAT_BLOCK_BYTES))
     }
 
     /// How errors name the file.

@@ -140,6 +140,17 @@ pub enum StartError {
     /// A row of the peer table makes no sense.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// Told of another pool than the one that the segment has.
+    #[error(
+        "the pool of this segment is {}, not {}: leave the path out, or name that one",
+        found.display(), named.display()
+    )]
+    PoolElsewhere {
+        /// Where the segment's pool is.
+        found: PathBuf,
+        /// What was named.
+        named: PathBuf,
+    },
     /// The pool is smaller than the control area says.
     #[error("{file} has {found_bytes} bytes, expected at least {expected_bytes}")]
     TooSmall {
@@ -214,6 +225,7 @@ impl<S: Service> Host<S> {
             Contents::Foreign(foreign) => return Err(StartError::Foreign(foreign)),
             Contents::Segment => {
                 let opened = open_segment(&dir, &service)?;
+                check_place(options.pool.as_deref(), &opened.pool)?;
                 return Host::with_segment(options, service, dir, lock, opened);
             }
             Contents::Empty => make_segment(&dir, &options, &service),
@@ -434,6 +446,22 @@ fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, Start
     let pool = dir.open_pool(segment_id)?;
     check_size(&pool.file, &pool.path, control.pool_bytes())?;
     Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: false })
+}
+
+/// A pool that is named must be the one that the segment has: to serve another one silently is no
+/// service to whoever named it.
+// r[impl segment.pool-named]
+fn check_place(named: Option<&Path>, pool: &PoolFile) -> Result<(), StartError> {
+    let Some(named) = named else { return Ok(()) };
+    let found = rustix::fs::fstat(&pool.file)
+        .map_err(|source| StartError::Resources { what: "to look at a file", source })?;
+    let is_it = rustix::fs::stat(named)
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (found.st_dev, found.st_ino));
+    if is_it {
+        return Ok(());
+    }
+    let (found, named) = (pool.path.clone(), named.to_owned());
+    Err(StartError::PoolElsewhere { found, named })
 }
 
 fn control_path(dir: &SegmentDir) -> PathBuf {

@@ -1,4 +1,4 @@
-use super::{Host, HostOptions};
+use super::{Host, HostOptions, StartError};
 use crate::Serial;
 use crate::audit::AuditReport;
 use crate::guest::{Guest, GuestOptions};
@@ -93,6 +93,28 @@ fn a_request_that_came_before_the_host_lay_down_does_not_wait_for_its_tick() {
         host.turn();
     }
     guest.join().unwrap();
+}
+
+// r[verify segment.pool-named]
+#[test]
+fn a_segment_is_not_served_where_another_pool_is_named() {
+    let base = tempfile::tempdir().unwrap();
+    let start = |pool: Option<&str>| {
+        let options = HostOptions {
+            pool: pool.map(|name| base.path().join(name)),
+            pool_bytes: 4 << 20,
+            pool_bytes_max: 4 << 20,
+            ..HostOptions::new(base.path().join("segment"))
+        };
+        Host::start(options, Idle { is_damaged: false })
+    };
+    drop(start(Some("pool")).unwrap());
+    let refused = start(Some("other")).map(drop).unwrap_err();
+    let StartError::PoolElsewhere { found, named } = &refused else { panic!("{refused}") };
+    assert_eq!((found, named), (&base.path().join("pool"), &base.path().join("other")));
+    assert!(!base.path().join("other").exists());
+    drop(start(None).unwrap());
+    drop(start(Some("segment/../pool")).unwrap());
 }
 
 // r[verify audit.host]

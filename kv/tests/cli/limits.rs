@@ -20,6 +20,27 @@ fn too_little_shared_memory_is_an_error_that_names_the_mount_and_the_flags() {
     serve.refused(3, &["/dev/shm (tmpfs) has 64.0 MiB", "--size", "--pool", "--shm-size"]);
     let demo = run(&mut with_small_shm("8m", "\"$0\" demo; code=$?; ls -A /dev/shm; exit $code"));
     demo.refused(3, &["/dev/shm (tmpfs) has 8.0 MiB", "--shm-size"]);
+    let line = r#"{"timestamp":0,"input_length":1,"output_length":1,"hash_ids":[1]}"#;
+    let space = Space::new();
+    let trace = space.join("trace");
+    std::fs::write(&trace, line).unwrap();
+    // The namespace has another /dev/shm: the trace is opened before.
+    let mut replay = through(
+        "unshare",
+        &[
+            "-m",
+            "sh",
+            "-c",
+            "exec 3< \"$1\"; mount -t tmpfs -o size=8m tmpfs /dev/shm && \
+           exec \"$0\" replay --trace /dev/fd/3 --guests 1",
+            env!("CARGO_BIN_EXE_onecopy"),
+            &trace,
+        ],
+        &[],
+    );
+    let replay = run(&mut replay);
+    replay.refused(3, &["/dev/shm (tmpfs) has 8.0 MiB", "--size", "--shm-size"]);
+    assert!(!replay.stderr.contains("--pool"), "a replay has no such flag: {replay:?}");
 }
 
 // r[verify cli.demo]

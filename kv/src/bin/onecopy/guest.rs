@@ -66,7 +66,7 @@ pub fn ping(args: &PingArgs) -> Result<(), Failure> {
         (0..args.count).map(ping).collect::<Result<Vec<u64>, Failure>>()
     })?;
     times_ns.sort_unstable();
-    let at = |percent: usize| times_ns[(times_ns.len() - 1) * percent / 100];
+    let at = |percent| percentile(&times_ns, percent);
     if args.common.json {
         return out::line(json!({
             "count": args.count, "p50_ns": at(50), "p99_ns": at(99), "max_ns": at(100),
@@ -79,6 +79,12 @@ pub fn ping(args: &PingArgs) -> Result<(), Failure> {
         Duration::from_nanos(at(99)),
         Duration::from_nanos(at(100)),
     ))
+}
+
+/// The value that so many percent of all are at most, of values in order.
+fn percentile(values: &[u64], percent: usize) -> u64 {
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
 pub fn stat(args: &Common) -> Result<(), Failure> {
@@ -109,4 +115,18 @@ fn waiting_json(peer: &PeerInfo) -> Value {
 /// The host's figures by their names.
 pub fn host_stats(cache: &Cache, until: Instant) -> Result<Map<String, Value>, Failure> {
     serde_json::from_str(&cache.guest().host_stats(until)?).map_err(Failure::refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn few_values_have_percentiles_too() {
+        assert_eq!([50, 99, 100].map(|percent| percentile(&[10, 20, 30], percent)), [20, 30, 30]);
+        assert_eq!([50, 99].map(|percent| percentile(&[7], percent)), [7, 7]);
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!([50, 99, 100].map(|percent| percentile(&hundred, percent)), [50, 99, 100]);
+        assert_eq!(percentile(&[], 50), 0);
+    }
 }

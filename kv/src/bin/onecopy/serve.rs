@@ -67,7 +67,8 @@ pub fn destroy(args: &DestroyArgs) -> Result<(), Failure> {
     if args.json {
         return out::line(json!({ "files": destroyed.files, "pool_left": pool_left }));
     }
-    out::line(format_args!("removed {} ({} files)", path.as_path().display(), destroyed.files))?;
+    let (files, plural) = (destroyed.files, if destroyed.files == 1 { "" } else { "s" });
+    out::line(format_args!("removed {} ({files} file{plural})", path.as_path().display()))?;
     match pool_left {
         Some(left) => out::line(format_args!("left {left}, which is not this segment's any more")),
         None => Ok(()),

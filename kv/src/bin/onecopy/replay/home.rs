@@ -3,8 +3,9 @@
 use super::plan::Plan;
 use crate::exit::Failure;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
-use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions, ServeError};
-use onecopy_transport::segment::{SegmentDir, SegmentPath, SegmentStatus, destroy};
+use onecopy::size::ByteSize;
+use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions, ServeError, StartError};
+use onecopy_transport::segment::{RoomError, SegmentDir, SegmentPath, SegmentStatus, destroy};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -62,7 +63,7 @@ impl Home {
             policy: plan.policy,
             ..CacheServiceOptions::default()
         });
-        let host = Host::start(options, service).map_err(Failure::no_segment)?;
+        let host = Host::start(options, service).map_err(not_started)?;
         let handle = host.handle();
         let thread = std::thread::Builder::new()
             .name("onecopy-host".into())
@@ -103,6 +104,18 @@ impl Drop for Home {
             tracing::warn!("the replay's host did not end well");
         }
     }
+}
+
+/// A replay has fewer flags about room than a host.
+fn not_started(error: StartError) -> Failure {
+    let StartError::Room(RoomError::NoRoom(no_room)) = &error else {
+        return Failure::no_segment(error);
+    };
+    let (room, needed) = (&no_room.room, ByteSize::from_bytes(no_room.needed_bytes).rounded());
+    Failure::NoSegment(format!(
+        "{room}, but {needed} are needed to begin with: ask for less with --size, or make it larger \
+         (docker run --shm-size, mount -o remount,size=)"
+    ))
 }
 
 /// Removes what replays left that were killed: segments of this user whose host is gone.

@@ -60,7 +60,6 @@ const OPERATIONS: &[Operation] = &[
     operation(&[ATTACH], "batch_delete 10 12", MANY, NONE),
     operation(&[ATTACH], "batch_pin 10 12", MANY, MANY),
     operation(&[ATTACH, "batch_pin 10 12"], "batch_unpin 10 12", MANY, MANY),
-    operation(&[ATTACH, "hold 7", "pin 7", "reserve 4000 2"], "reattach", ONE, ONE),
     operation(&[ATTACH, "store 7 3000"], "detach", NONE, ONE),
     operation(&[ATTACH, "store 7 3000"], "drop_cache", NONE, ONE),
 ];

@@ -1,7 +1,7 @@
 //! A host that dies before any of the shared stores of an operation, of its start, of a restart, and
 //! of the recovery of a guest.
 
-use crate::life::{ANY, ATTACH, Blocks, Deed, HOST, Life, MANY, NONE, ONE, Scenario};
+use crate::life::{ANY, ATTACH, Blocks, Deed, HOST, HOST_AGAIN, Life, MANY, NONE, ONE, Scenario};
 use crate::points::START_POINTS;
 use crate::{PEER, rounds};
 use onecopy_tests::harness::{Peer, Segment, TestHost, key, payload};
@@ -39,17 +39,9 @@ const OPERATIONS: &[Scenario] = &[
     scenario(&[ATTACH, "batch_store 10 12 3000"], Deed::Order("batch_get 10 12"), MANY, MANY),
     scenario(&[ATTACH, "batch_store 10 12 3000"], Deed::Order("batch_pin 10 12"), MANY, MANY),
     scenario(&[ATTACH, "batch_store 10 12 3000"], Deed::Order("batch_delete 10 12"), NONE, NONE),
-    scenario(&[ATTACH, "store 7 3000", "hold 7"], Deed::Order("reattach"), ONE, ONE),
     scenario(&[ATTACH, "store 7 3000"], Deed::Order("drop_cache"), ONE, ONE),
     scenario(&[ATTACH, "store 7 3000"], Deed::Order("detach"), ONE, ONE),
     RICH,
-    // Two attaches of one process, which share a lease table.
-    scenario(
-        &[ATTACH, "store 7 3000", "store 8 3000", "hold 7", "hold 8", "reattach", "delete 8"],
-        Deed::Kill,
-        ONE,
-        ONE,
-    ),
     scenario(
         &[ATTACH, "store 7 3000", "store 8 3000", "hold 8", "delete 8", "reserve 9000 4"],
         Deed::CutOff,
@@ -57,6 +49,14 @@ const OPERATIONS: &[Scenario] = &[
         ONE,
     ),
     scenario(&[ATTACH, "store 7 3000"], Deed::Leave, ONE, ONE),
+    // What a guest holds is handed over to the next host.
+    scenario(OUTLIVING, Deed::Order("reattach"), ONE, ONE),
+    scenario(
+        &[ATTACH, "store 7 3000", "reserve 9000 2", HOST_AGAIN, "reattach"],
+        Deed::Order("publish 8"),
+        ONE,
+        (7, 9),
+    ),
     // The fifth block makes the one go that was used the longest time ago.
     Scenario {
         host: "quiet_host 4 4 4",
@@ -82,6 +82,10 @@ const OPERATIONS: &[Scenario] = &[
         after: NONE,
     },
 ];
+
+/// A guest whose host was killed while it had a block, a pin and reservations.
+pub const OUTLIVING: &[&str] =
+    &[ATTACH, "store 7 3000", "hold 7", "pin 7", "reserve 9000 3", "reserve 3000 2", HOST_AGAIN];
 
 /// Of everything something: blocks, grants, a pin, a lease, a retired block that is read.
 const RICH: Scenario = scenario(
@@ -233,4 +237,25 @@ fn a_start_may_die_and_stand_still_at_every_named_place() {
         assert!(host.answer().starts_with("ok"));
         host.ok("host_audit");
     }
+}
+
+// r[verify crash.t5]
+#[test]
+fn a_guest_may_die_before_any_of_the_stores_of_a_handover() {
+    let scenario = scenario(OUTLIVING, Deed::Order("reattach"), ONE, ONE);
+    let mut store = 1;
+    loop {
+        let mut life = Life::start(&scenario);
+        life.guest.ok(&format!("fault store {store} exit"));
+        let answer = life.guest.try_tell("reattach");
+        if answer.is_none() {
+            assert!(life.guest.died_of_a_fault());
+        }
+        life.check_on_same_host();
+        if answer.is_some() {
+            break;
+        }
+        store += 1;
+    }
+    println!("{:>5} stores: a handover", store - 1);
 }

@@ -11,6 +11,12 @@ pub const HOST: &str = "quiet_host 4 4";
 /// Attaches without a watcher, so that nothing is stored but by what is asked for.
 pub const ATTACH: &str = "attach writer quiet";
 
+/// Names the lease table of the guest that lives on, which comes first: a table stays over attaches.
+const LEASES_OF_OTHER: u32 = 1;
+
+/// In a setup: the host is killed, and another one starts in its place.
+pub const HOST_AGAIN: &str = "host again";
+
 /// What is done to bring something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -72,6 +78,12 @@ impl Life {
         for order in scenario.setup {
             match *order {
                 ATTACH => drop(guest.attach(order)),
+                HOST_AGAIN => {
+                    host.kill();
+                    host = Peer::start(PEER, segment.path());
+                    host.ok(scenario.host);
+                    other.attach("reattach");
+                }
                 order => drop(guest.ok(order)),
             }
         }
@@ -101,8 +113,11 @@ impl Life {
                 let answer = self.guest.answer();
                 self.done = answer.starts_with("ok") == matches!(deed, Deed::Order(_));
                 assert!(self.done || self.host_ends(), "{deed:?}: {answer}");
-                if deed == Deed::Order("drop_cache") {
-                    self.wait_recovered();
+                match deed {
+                    Deed::Order("drop_cache") => self.wait_recovered(),
+                    // Slots are given back without waiting for anything.
+                    Deed::Order("unreserve") => drop(self.guest.tell("ping")),
+                    _ => {}
                 }
             }
             Deed::Kill => self.wait_recovered(),
@@ -161,6 +176,8 @@ impl Life {
         self.check_blocks(&host.cache(Role::Reader), host.stat("blocks"));
         self.other.ok("reattach");
         go_on(&mut self.other);
+        self.scribble();
+        self.check_blocks(&host.cache(Role::Reader), host.stat("blocks"));
         self.guest.end();
         host.wait_stat("guests", 1);
         host.assert_clean();
@@ -194,6 +211,20 @@ impl Life {
         assert_eq!(blocks, there);
     }
 
+    /// A guest that still lives reads what it leased and writes into all that it reserved, while others
+    /// store: nobody sees that.
+    pub fn scribble(&mut self) {
+        self.other.ok("batch_store 30 6 3000");
+        // There may be no room for that while the guest has what it has.
+        self.other.tell("batch_store 36 6 9000");
+        if !self.guest.has_ended() {
+            self.guest.ok("check");
+            self.guest.ok("scribble 171");
+        }
+        assert!(self.other.ok("batch_get 30 12").parse::<u64>().unwrap() >= 6);
+        self.other.ok("batch_delete 30 12");
+    }
+
     /// The guest is dead, or is killed now: the host takes back all that was its.
     pub fn check_on_same_host(mut self) {
         self.guest.end();
@@ -202,7 +233,7 @@ impl Life {
             self.segment.files("rings") == [own] && self.stat("guests") == 1
         });
         self.check_host(&[("slots_quarantined", 0), ("pinned_blocks", 0)]);
-        assert_eq!(self.segment.files("leases"), [own]);
+        assert_eq!(self.segment.files("leases"), [LEASES_OF_OTHER]);
         go_on(&mut self.other);
         self.other.kill();
         wait_for("the recovery of the other guest", || self.stat("guests") == 0);

@@ -1,6 +1,7 @@
 //! Every named place of the source, on both sides where both come by: the process dies there, and it
 //! stands still there while the others go on, and then goes on itself.
 
+use crate::host_side::OUTLIVING;
 use crate::life::{ANY, ATTACH, Deed, HOST, Life, NONE, Scenario, go_on};
 use onecopy_tests::harness::wait_for;
 use onecopy_tests::tree;
@@ -96,6 +97,8 @@ const POINTS: &[Point] = &[
     point("attach.hello_sent", Side::Guest, &[], DO_ATTACH),
     point("attach.descriptors_taken", Side::Guest, &[], DO_ATTACH),
     point("attach.done", Side::Guest, &[], DO_ATTACH),
+    point("peer.handover.adopted", Side::Host, OUTLIVING, Deed::Order("reattach")),
+    point("peer.handover.told", Side::Host, OUTLIVING, Deed::Order("reattach")),
     point("peer.cut_off.stored", Side::Host, DYING, Deed::CutOff),
     point("peer.recover.dead_stored", Side::Host, DYING, Deed::Kill),
     point("peer.recover.requests_done", Side::Host, DYING, Deed::Kill),
@@ -184,6 +187,7 @@ fn host_stands_still(point: &Point) {
     assert!(life.host_lives().is_some());
     life.check_host(&[]);
     go_on(&mut life.other);
+    life.scribble();
     life.check_on_same_host();
 }
 
@@ -222,6 +226,8 @@ fn guest_stands_still(point: &Point, cut_off: bool) {
     }
     go_on(&mut life.other);
     assert_eq!(life.other.ok("batch_get 30 12"), "12");
+    assert_eq!(life.other.ok("batch_delete 30 12"), "12");
+    life.scribble();
     life.check_host(&[]);
     life.check_on_same_host();
 }

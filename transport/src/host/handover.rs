@@ -11,7 +11,7 @@ use super::peer::Who;
 use crate::Serial;
 use crate::service::Service;
 use crate::wire::{Handover, RequestError, kind};
-use onecopy_shm::SlotRef;
+use onecopy_shm::{SlotRef, crash_point};
 use std::mem::size_of;
 use zerocopy::{FromBytes, little_endian as le};
 
@@ -39,10 +39,13 @@ impl<S: Service> Core<S> {
     }
 
     // r[impl peer.handover.own]
+    // r[impl crash.t5]
     fn adopt(&mut self, who: &Who, slot: SlotRef) -> Result<(), RequestError> {
         let owner = self.pool.slot(slot).map(|view| view.owner);
         let owner = owner.filter(|&owner| self.is_earlier(owner, who)).ok_or(bad_slot(slot, 0))?;
-        self.pool.adopt(owner, who.serial, slot).map_err(|_| bad_slot(slot, 0))
+        self.pool.adopt(owner, who.serial, slot).map_err(|_| bad_slot(slot, 0))?;
+        crash_point!("peer.handover.adopted");
+        Ok(())
     }
 
     fn is_earlier(&self, serial: Serial, who: &Who) -> bool {
@@ -56,6 +59,7 @@ impl<S: Service> Host<S> {
     pub(super) fn settle_earlier(&mut self) {
         while let Some(peer) = self.peers.iter_mut().find(|peer| peer.settles) {
             peer.settles = false;
+            crash_point!("peer.handover.told");
             let who = peer.who;
             while let Some(earlier) =
                 self.peers.iter().position(|peer| peer.who.is_earlier_of(&who))

@@ -156,14 +156,28 @@ impl Peer {
 
     /// Waits until all of its threads stand still.
     pub fn wait_stopped(&self) {
-        let tasks = format!("/proc/{}/task", self.pid());
-        super::wait_for("the stop of a peer", || {
-            std::fs::read_dir(&tasks).unwrap().all(|task| {
-                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-                // The state stands behind the name, which is in parentheses.
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-            })
+        super::wait_for("the stop of a peer", || self.is_stopped());
+    }
+
+    /// Waits until it stands still, or has answered.
+    pub fn stopped_or_answered(&mut self) -> Option<String> {
+        let mut answer = None;
+        super::wait_for("the stop or the answer of a peer", || {
+            answer = self.answer_within(Duration::ZERO);
+            answer.is_some() || self.is_stopped()
         });
+        answer
+    }
+
+    /// Whether all of its threads stand still.
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        tasks.map(Result::unwrap).all(|task| {
+            // A thread may have ended meanwhile.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which is in parentheses.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// SIGCONT.

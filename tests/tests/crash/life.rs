@@ -178,6 +178,8 @@ impl Life {
         go_on(&mut self.other);
         self.scribble();
         self.check_blocks(&host.cache(Role::Reader), host.stat("blocks"));
+        self.come_back();
+        host.assert_clean();
         self.guest.end();
         host.wait_stat("guests", 1);
         host.assert_clean();
@@ -209,6 +211,25 @@ impl Life {
             }
         }
         assert_eq!(blocks, there);
+    }
+
+    /// A guest that lives attaches to the new host: it still reads what it leased, and what it had
+    /// reserved can be published.
+    fn come_back(&mut self) {
+        let has_left = matches!(self.scenario.deed, Deed::Order("drop_cache" | "detach"));
+        if self.guest.has_ended() || self.guest.serial() == 0 || has_left {
+            return;
+        }
+        self.guest.ok("reattach");
+        self.guest.ok("check");
+        self.guest.ok("batch_get 1 99");
+        if self.guest.ok("scribble 85") != "0" {
+            assert!(self.guest.ok("publish 60").contains("First"));
+            assert_ne!(self.other.ok("get 60"), "miss");
+            assert_eq!(self.other.ok("delete 60"), "true");
+        }
+        self.guest.ok("store 61 3000");
+        self.guest.ok("delete 61");
     }
 
     /// A guest that still lives reads what it leased and writes into all that it reserved, while others

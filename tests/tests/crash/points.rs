@@ -44,6 +44,7 @@ const PUBLISH: Deed = Deed::Order("publish 7");
 const STORE: Deed = Deed::Order("store 7 5000");
 const GET: Deed = Deed::Order("get 7");
 const DELETE: Deed = Deed::Order("delete 7");
+const REATTACH: Deed = Deed::Order("reattach");
 // Neither requests nor answers of these divide a ring without a rest.
 const AROUND: Deed = Deed::Order("repeat 700 batch_exists 10 12");
 const CALL: Deed = Deed::Refused("call 60000");
@@ -97,8 +98,8 @@ const POINTS: &[Point] = &[
     point("attach.hello_sent", Side::Guest, &[], DO_ATTACH),
     point("attach.descriptors_taken", Side::Guest, &[], DO_ATTACH),
     point("attach.done", Side::Guest, &[], DO_ATTACH),
-    point("peer.handover.adopted", Side::Host, OUTLIVING, Deed::Order("reattach")),
-    point("peer.handover.told", Side::Host, OUTLIVING, Deed::Order("reattach")),
+    point("peer.handover.adopted", Side::Host, OUTLIVING, REATTACH),
+    point("peer.handover.told", Side::Host, OUTLIVING, REATTACH),
     point("peer.cut_off.stored", Side::Host, DYING, Deed::CutOff),
     point("peer.recover.dead_stored", Side::Host, DYING, Deed::Kill),
     point("peer.recover.requests_done", Side::Host, DYING, Deed::Kill),
@@ -167,8 +168,10 @@ fn stand_still_at(families: &[&str]) {
         match point.side {
             Side::Host => host_stands_still(point),
             Side::Guest | Side::WaitingGuest => {
-                guest_stands_still(point, false);
-                guest_stands_still(point, true);
+                println!("stands still at {}: {:?}", point.name, point.side);
+                let fault = format!("fault point {} 1 stop", point.name);
+                assert!(guest_stands_still(point, &fault, false));
+                assert!(guest_stands_still(point, &fault, true));
             }
         }
     }
@@ -192,22 +195,25 @@ fn host_stands_still(point: &Point) {
 }
 
 /// What the guest was about to use is deleted and used again by others, it is cut off if wanted, and
-/// goes on: nothing that anybody reads changes.
-fn guest_stands_still(point: &Point, cut_off: bool) {
-    println!("stands still at {}: guest, cut off: {cut_off}", point.name);
+/// goes on: nothing that anybody reads changes. Whether it did stand still.
+fn guest_stands_still(point: &Point, fault: &str, cut_off: bool) -> bool {
     let mut life = Life::start(&point.scenario);
-    life.guest.ok(&format!("fault point {} 1 stop", point.name));
+    life.guest.ok(fault);
     if point.side == Side::WaitingGuest {
         life.host.stop();
     }
     life.begin_deed();
-    life.guest.wait_stopped();
+    if life.guest.stopped_or_answered().is_some() {
+        return false;
+    }
     if point.side == Side::WaitingGuest {
         life.host.go_on();
     }
     life.other.tell("delete 7");
     let serial = life.guest.serial();
-    if cut_off && serial != 0 {
+    // Whoever attaches anew is another attach by the time that it goes on.
+    let cut_off = cut_off && serial != 0 && point.scenario.deed != REATTACH;
+    if cut_off {
         assert_eq!(life.host.ok(&format!("host_cut_off {serial}")), "true");
     }
     life.other.ok("batch_store 30 12 5000");
@@ -217,7 +223,7 @@ fn guest_stands_still(point: &Point, cut_off: bool) {
     life.guest.go_on();
     let answer = life.guest.answer();
     assert!(!answer.contains("wrong"), "{answer}");
-    if cut_off && serial != 0 {
+    if cut_off {
         // Whatever it still stored, it was not heard.
         assert!(life.guest.error("ping").contains("CutOff"));
         assert_eq!(life.stat("slots_quarantined"), quarantined);
@@ -230,6 +236,7 @@ fn guest_stands_still(point: &Point, cut_off: bool) {
     life.scribble();
     life.check_host(&[]);
     life.check_on_same_host();
+    true
 }
 
 // r[verify crash.p1]
@@ -304,9 +311,51 @@ fn who_stands_still_with_a_slot_changes_nothing_afterwards() {
     stand_still_at(&["slot.", "host.", "guest."]);
 }
 
-// r[verify crash.stopped]
+/// Has others use the slot of block 7, which is deleted, while its reader stands still; whether they
+/// get it.
+fn slot_is_reused(name: &str) -> bool {
+    let mut life = Life::start(&Scenario {
+        host: "host 4 4",
+        setup: ATTACHED,
+        deed: GET,
+        stay: NONE,
+        after: NONE,
+    });
+    let slot = |stored: &str| stored.split(' ').nth(1).map(str::to_owned);
+    let wanted = slot(&life.other.ok("store 7 250000"));
+    life.guest.ok(&format!("fault point {name} 1 stop"));
+    life.begin_deed();
+    life.guest.wait_stopped();
+    life.other.ok("delete 7");
+    if name != "lease.stored" {
+        wait_for("the last look for leases", || life.stat("slots_retired") == 0);
+    }
+    // More than there is room for: every slot is used again and again.
+    let mut stores = (30..70).map(|number| life.other.ok(&format!("store {number} 250000")));
+    let is_reused = stores.any(|stored| slot(&stored) == wanted);
+    life.guest.go_on();
+    let answer = life.guest.answer();
+    let found = if name == "lease.released" { "ok 250000 " } else { "ok miss" };
+    assert!(answer.starts_with(found), "{name}: {answer}");
+    wait_for("the end of the lease", || life.stat("slots_retired") == 0);
+    life.other.ok("batch_get 30 40");
+    life.check_on_same_host();
+    is_reused
+}
+
 // r[verify crash.l1]
 // r[verify crash.l2]
+// r[verify crash.s11]
+// r[verify crash.s12]
+#[test]
+fn a_slot_is_used_again_behind_a_reader_without_a_lease_and_not_behind_one_with_it() {
+    assert!(slot_is_reused("lease.before"));
+    assert!(slot_is_reused("lease.high_water.raised"));
+    assert!(!slot_is_reused("lease.stored"));
+    assert!(slot_is_reused("lease.released"));
+}
+
+// r[verify crash.stopped]
 #[test]
 fn who_stands_still_with_a_lease_reads_nothing_else_afterwards() {
     stand_still_at(&["lease."]);
@@ -316,6 +365,34 @@ fn who_stands_still_with_a_lease_reads_nothing_else_afterwards() {
 #[test]
 fn who_stands_still_coming_or_going_changes_nothing_afterwards() {
     stand_still_at(&["attach.", "peer.", "growth."]);
+}
+
+/// Operations of a guest that stands still before any of its stores.
+const STANDING: &[Point] = &[
+    point("reserve", Side::Guest, ATTACHED, RESERVE),
+    point("publish", Side::Guest, RESERVED, PUBLISH),
+    point("store", Side::Guest, ATTACHED, STORE),
+    point("get", Side::Guest, STORED, GET),
+    point("delete", Side::Guest, STORED, DELETE),
+    point("pin", Side::Guest, STORED, Deed::Order("pin 7")),
+    point("many", Side::Guest, ATTACHED, Deed::Order("batch_store 10 4 3000")),
+    point("handover", Side::Guest, OUTLIVING, REATTACH),
+];
+
+// r[verify crash.stopped]
+#[test]
+fn a_guest_may_stand_still_before_any_of_its_stores() {
+    let mut rounds = 0;
+    for point in STANDING {
+        for cut_off in [false, true] {
+            let stands = |store: &u64| {
+                let fault = format!("fault store {store} stop");
+                guest_stands_still(point, &fault, cut_off)
+            };
+            rounds += (1..).take_while(stands).count();
+        }
+    }
+    println!("{rounds} rounds of {} operations", STANDING.len());
 }
 
 /// The names in the source of what is shipped.

@@ -109,6 +109,22 @@ fn round(scenario: &Scenario, store: u64) -> Option<u64> {
     counted
 }
 
+// r[verify peer.goodbye]
+#[test]
+fn a_guest_whose_goodbye_was_answered_is_waited_for_by_no_later_host() {
+    let detach = scenario(&[ATTACH], Deed::Order("detach"), NONE, NONE);
+    let mut life = Life::start(&detach);
+    life.host.ok("fault point host.reply.committed 1 exit");
+    life.begin_deed();
+    life.finish_deed();
+    assert_eq!(life.host_lives(), None);
+    let host = TestHost::start(&life.segment);
+    // The guest's process lives on; the other one is waited for.
+    assert_eq!(host.stat("guests"), 1);
+    assert_eq!(life.segment.files("leases"), [life.other.serial()]);
+    host.assert_clean();
+}
+
 // r[verify crash.host]
 // r[verify crash.t5]
 #[test]

@@ -34,8 +34,10 @@ impl Guest {
     }
 
     /// Says goodbye and waits for the host's answer. Refuses while guards, reservations, replies in
-    /// slots or requests in flight are left; nothing is lost then. Afterwards every clone of this
-    /// handle says [`LinkEnd::Detached`], and nothing shared is touched any more.
+    /// slots or requests in flight are left; nothing is lost then. A host that dies over it may not
+    /// have heard it: that is an error, and a guest that attaches anew can say it to the next host.
+    /// Afterwards every clone of this handle says [`LinkEnd::Detached`], and nothing shared is touched
+    /// any more.
     ///
     /// # Errors
     /// [`DetachError`].
@@ -62,7 +64,7 @@ impl Inner {
         fence(Ordering::SeqCst);
         let leases = self.leases.table.in_use();
         let slots = self.kept.count();
-        let requests = state.desk.pending.in_flight();
+        let requests = state.desk.pending.awaited();
         drop(state);
         if leases == 0 && slots == 0 && requests == 0 {
             return Ok(());
@@ -80,8 +82,17 @@ impl Inner {
             Err((state, CallError::DeadlineExceeded { .. })) => {
                 (state, Err(DetachError::DeadlineExceeded { sent: true }))
             }
-            // The host may close the socket as soon as it has read the goodbye.
-            Ok((state, _)) | Err((state, _)) => (state, Ok(())),
+            // A host that goes on has read the goodbye: that is why this guest is none of its any more.
+            Ok((state, _)) | Err((state, CallError::Link(LinkEnd::CutOff))) => (state, Ok(())),
+            Err((mut state, error)) => {
+                // The answer may have come between the last look and the end of the link.
+                self.link.drain(&mut state);
+                match (state.desk.pending.take(request_id), error) {
+                    // Whether the next host waits for this guest is for the next attach to settle.
+                    (None, CallError::Link(end)) => return Err(DetachError::Link(end)),
+                    _ => (state, Ok(())),
+                }
+            }
         };
         self.link.finish(&mut state, LinkEnd::Detached);
         drop(state);

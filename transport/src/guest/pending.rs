@@ -114,6 +114,13 @@ impl PendingTable {
         self.in_flight
     }
 
+    /// Requests whose answer somebody is to take. One that was abandoned holds nothing of its asker's.
+    pub(super) fn awaited(&self) -> u32 {
+        let is_awaited =
+            |entry: &&Entry| matches!(entry.phase, Phase::Waiting | Phase::Answered(_));
+        self.entries.iter().filter(is_awaited).count() as u32
+    }
+
     /// Takes an entry for a request; `None` when there is no room.
     // r[impl guest.request-id]
     pub(super) fn open(&mut self, kind: u8, request_slot: Option<GrantedSlot>) -> Option<u32> {

@@ -7,6 +7,7 @@
 use super::core::{Carried, Core};
 use super::peer::{Ended, Link, Peer};
 use super::{CutOffReason, Host, refill};
+use crate::format::PeerState;
 use crate::service::Service;
 use onecopy_shm::GrantError;
 
@@ -83,6 +84,7 @@ impl<S: Service> Core<S> {
     }
 
     // r[impl link.reply_room]
+    // r[impl peer.goodbye]
     fn serve_one(&mut self, peer: &mut Peer) -> Step {
         let Peer { who, link: Some(link), stock, settles, ended: None, .. } = peer else {
             return Step::Nothing;
@@ -109,6 +111,10 @@ impl<S: Service> Core<S> {
             Carried::Settled => (0, 0),
             Carried::Silent => return Step::Served,
         };
+        if matches!(carried, Carried::Goodbye { .. }) {
+            // The guest relies on the answer: whoever is the host after it must not wait for it.
+            self.control.set_peer_state(who.row.into(), PeerState::Dead);
+        }
         if let Err(error) = grant.commit(length, header.kind, flags, header.request_id) {
             return Step::Ended(Ended::CutOff(broken(&error)));
         }

@@ -33,7 +33,7 @@ fn no_request_in_flight_shares_its_id_and_no_id_is_zero() {
         }
     }
     assert_eq!(ids.len(), 3 * GENERATION_MAX as usize, "every generation of three elements");
-    assert_eq!(table.in_flight(), 0);
+    assert_eq!((table.awaited(), table.in_flight()), (0, 0));
 }
 
 // r[verify guest.answer.checked]
@@ -71,6 +71,7 @@ fn an_abandoned_request_keeps_its_place_until_it_is_answered() {
     let id = table.open(40, Some(granted(7))).unwrap();
     assert!(table.abandon(id).is_none());
     assert!(!table.has_room());
+    assert_eq!(table.awaited(), 0);
     let matched = table.match_answer(id, 40).unwrap();
     assert_eq!((matched.abandoned, matched.request_slot), (true, Some(granted(7))));
     table.close_index(matched.index);

@@ -121,6 +121,30 @@ fn what_is_leased_stays_readable_after_the_host_died() {
 
 // r[verify guest.detach]
 #[test]
+fn a_request_that_nobody_waits_for_keeps_nobody_from_detaching() {
+    let (guest, mut host) = attached();
+    drop(guest.submit_with(ECHO, 0, |_| {}, soon()).unwrap());
+    let asker = thread::spawn(move || guest.detach(soon()));
+    assert_eq!(host.next().0.kind, ECHO);
+    let (header, bytes) = host.next();
+    assert_eq!(header.kind, kind::GOODBYE);
+    host.send(kind::GOODBYE, 0, header.request_id, &bytes);
+    assert_eq!(asker.join().unwrap(), Ok(()));
+}
+
+// r[verify guest.detach]
+#[test]
+fn a_goodbye_that_the_host_died_over_was_not_said() {
+    let (guest, mut host) = attached();
+    let asker = thread::spawn(move || guest.detach(soon()).map_err(|error| (error, guest.end())));
+    assert_eq!(host.next().0.kind, kind::GOODBYE);
+    drop(host);
+    let gone = LinkEnd::HostGone;
+    assert_eq!(asker.join().unwrap(), Err((DetachError::Link(gone), Some(gone))));
+}
+
+// r[verify guest.detach]
+#[test]
 fn detach_is_refused_while_anything_is_in_use_and_nothing_is_lost() {
     let (guest, mut host) = attached();
     let slots = [1, 2, 3].map(|number| host.areas.grant(number, UNIT + u64::from(number) * 64, 64));

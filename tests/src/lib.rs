@@ -4,6 +4,7 @@
 
 pub mod fuzz;
 pub mod harness;
+pub mod soak;
 pub mod spec;
 pub mod tidy;
 pub mod tree;

@@ -23,7 +23,7 @@ pub(crate) fn page_size_bytes() -> usize {
 
 /// What sizes of mappings of this file are multiples of: the page, or on hugetlbfs the huge page.
 pub(crate) fn granularity_bytes(file: impl AsFd) -> io::Result<usize> {
-    let file_system = rustix::fs::fstatfs(file)?;
+    let file_system = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(&file))?;
     let huge = file_system.f_type == HUGETLBFS_MAGIC;
     let block_bytes = usize::try_from(file_system.f_bsize).unwrap_or(0);
     Ok(if huge { block_bytes.max(page_size_bytes()) } else { page_size_bytes() })

@@ -21,6 +21,7 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/sigbus/tests.rs",
     "shm-primitives/src/sys.rs",
     "tests/src/harness/sys.rs",
+    "tests/src/harness/syscalls/listen.rs",
     "transport/src/host/inherit.rs",
     "shm-primitives/src/sys_descriptors.rs",
     "shm-primitives/src/sys_socket.rs",

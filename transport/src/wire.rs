@@ -16,6 +16,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, littl
 
 /// First word of every handshake record: the bytes `onecopyA`.
 pub const HANDSHAKE_MAGIC: u64 = u64::from_le_bytes(*b"onecopyA");
+/// A guest whose attach fails after its hello sends this byte over the socket before it closes it:
+/// nothing that the host handed out is used. No other byte comes from a guest.
+pub const PARTING_BYTE: u8 = 2;
+
 /// Version of the handshake and of the transport's frames.
 pub const PROTOCOL_VERSION: u32 = 2;
 

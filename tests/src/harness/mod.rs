@@ -12,6 +12,7 @@ mod peer;
 mod raw;
 mod script;
 mod sys;
+mod syscalls;
 
 pub use cgroup::MemoryGroup;
 pub use echo::{ANSWER_IN, ECHO, ECHO_SERVICE_ID, Echo, WIDEN};
@@ -21,6 +22,7 @@ pub use peer::Peer;
 pub use raw::{RawAnswer, RawGuest, hello_descriptors, say_hello};
 pub use script::run_script;
 pub use sys::{end_main_thread, exit_at_once, forbid_system_calls, in_forked_child};
+pub use syscalls::{Blow, Call, Seen, Trap};
 
 use onecopy::key::Key;
 use std::time::{Duration, Instant};

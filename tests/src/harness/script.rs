@@ -2,8 +2,8 @@
 //! or `error ...`.
 
 use super::load::{Load, length_of};
+use super::{HostLife, key, soon};
 use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
-use super::{key, soon};
 use onecopy::cache::{Block, Cache, Fill, PublishOptions};
 use onecopy::error::{AskError, LookupError};
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a call of a peer waits at most. Longer than any test waits for an answer: what is
@@ -55,6 +56,7 @@ struct Script {
     fills: Vec<Fill>,
     load: Option<Load>,
     host: Option<HostHandle>,
+    serving: Option<JoinHandle<HostLife>>,
     events: Option<Receiver<HostEvent>>,
     grown_to: Arc<AtomicU64>,
     /// Its cache attaches anew by itself.
@@ -120,10 +122,11 @@ impl Script {
             "execute" => self.execute(),
             "grown_to" => Ok(self.grown_to.load(Ordering::Relaxed).to_string()),
             "limit_file_bytes" => limit_file_bytes(number(1)),
-            "host" => self.serve(number(1), number(2), number(3), None),
-            "quiet_host" => self.serve(number(1), number(2), 0, Some(number(3))),
+            "host" => self.serve([1, 2, 3, 4].map(number), None),
+            "quiet_host" => self.serve([number(1), number(2), 0, 0], Some(number(3))),
             "host_audit" => self.audit(),
-            "pool_bytes" => self.host_figure("pool_bytes"),
+            "trap" => super::syscalls::be_trapped(word(1)),
+            "destroy" => self.destroy(),
             "growth_failed" => self.growth_failed(),
             "fault" => {
                 let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
@@ -142,7 +145,7 @@ impl Script {
                     self.cache()?.guest().call(NO_KIND, &bytes, soon()).map(|reply| reply.to_vec()),
                 )
             }
-            "host_leave" => text(self.host.take().ok_or("no host")?.leave()),
+            "host_leave" => self.leave(),
             other => {
                 let (first, count) = (number(1), number(2));
                 let done =
@@ -362,13 +365,12 @@ impl Script {
         text(rustix::net::shutdown(&socket, Shutdown::Both))
     }
 
-    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB [GUESTS_MAX]`, or `quiet_host POOL_MIB
-    /// POOL_MAX_MIB [BLOCKS]`. A quiet one stores nothing by itself: its heart beats once an hour.
+    /// Becomes a host of a cache: `host POOL_MIB POOL_MAX_MIB [GUESTS_MAX [HEARTBEAT_MS]]`, or
+    /// `quiet_host POOL_MIB POOL_MAX_MIB [BLOCKS]`. A quiet one stores nothing by itself: its heart
+    /// beats once an hour.
     fn serve(
         &mut self,
-        pool_mib: u64,
-        pool_max_mib: u64,
-        guests_max: u64,
+        [pool_mib, pool_max_mib, guests_max, heartbeat_ms]: [u64; 4],
         quiet: Option<u64>,
     ) -> Outcome {
         let mut options = super::small_host(&self.segment);
@@ -378,6 +380,9 @@ impl Script {
         options.pool_bytes = pool_mib << 20;
         options.pool_bytes_max = pool_max_mib << 20;
         options.grant_bytes_max = Some(options.pool_bytes_max);
+        if heartbeat_ms != 0 {
+            options.heartbeat_interval = Duration::from_millis(heartbeat_ms);
+        }
         let (tell, events) = channel();
         options.events = Some(tell);
         if quiet.is_some() {
@@ -390,9 +395,24 @@ impl Script {
         let service = CacheService::new(service);
         let host = Host::start(options, service).map_err(|error| format!("{error}"))?;
         let epoch = host.boot_epoch();
-        (self.host, self.events) = (Some(host.handle()), Some(events));
-        std::thread::spawn(move || host.serve());
+        let handle = host.handle();
+        let thread = std::thread::Builder::new().spawn(move || host.serve()).map_err(debug)?;
+        (self.host, self.serving, self.events) = (Some(handle), Some(thread), Some(events));
         Ok(epoch.to_string())
+    }
+
+    /// Has the host leave, and waits until it has.
+    fn leave(&mut self) -> Outcome {
+        self.host.take().ok_or("no host")?.leave().map_err(debug)?;
+        match self.serving.take().map(JoinHandle::join) {
+            Some(Ok(life)) => text(life),
+            _ => Err("the host's thread panicked".to_owned()),
+        }
+    }
+
+    fn destroy(&self) -> Outcome {
+        let path = SegmentPath::new(&self.segment).map_err(debug)?;
+        onecopy_transport::segment::destroy(&path).map(|it| it.files.to_string()).map_err(debug)
     }
 
     /// Why growth has failed since the last such order, the first time.

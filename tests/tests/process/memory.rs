@@ -54,7 +54,7 @@ fn grow_beyond(blind: bool, reason: &str) {
     assert!(said.contains(reason) && said.contains("--size-max"), "{said}");
     assert_ne!(host.ok("host_audit"), "0", "growth failed");
     // What was reserved for nothing is free again, and there is some room besides.
-    let published: u64 = host.ok("pool_bytes").parse().unwrap();
+    let published: u64 = host.ok("host_stat pool_bytes").parse().unwrap();
     let pool = std::fs::metadata(segment.path().join("pool")).unwrap();
     assert!(published > 8 * MIB, "it grew while it could");
     assert_eq!(pool.blocks() * 512, published);
@@ -66,7 +66,7 @@ fn grow_beyond(blind: bool, reason: &str) {
     assert!(group.set_limit(256 * MIB));
     guest.ok("unreserve");
     wait_for("growth once there is memory", || guest.tell("reserve 262144 400").starts_with("ok"));
-    assert!(host.ok("pool_bytes").parse::<u64>().unwrap() >= 100 * MIB);
+    assert!(host.ok("host_stat pool_bytes").parse::<u64>().unwrap() >= 100 * MIB);
     host.ok("host_audit");
     drop((guest, host));
 }

@@ -20,7 +20,7 @@ use crate::control::ControlReader;
 use crate::process::{Pidfd, ProcessError};
 use crate::segment::{PathError, SegmentPath};
 use crate::socket::{AttachSocket, ConnectError, ReceiveError, SendError, SocketError};
-use crate::wire::{HANDSHAKE_MAGIC, Hello, PROTOCOL_VERSION, Refusal, Welcome};
+use crate::wire::{HANDSHAKE_MAGIC, Hello, PARTING_BYTE, PROTOCOL_VERSION, Refusal, Welcome};
 use onecopy_shm::crash_point;
 use onecopy_shm::error::ForkGuardError;
 use onecopy_shm::{Consumer, ForkGuard, Producer, Sleeper, SpinBudget, Waker, Word};
@@ -140,8 +140,6 @@ pub(super) struct Earlier<'a> {
 struct Welcomed {
     welcome: Welcome,
     descriptors: Vec<OwnedFd>,
-    socket: AttachSocket,
-    doorbell: OwnedFd,
 }
 
 impl Guest {
@@ -193,7 +191,27 @@ fn attach_over(
         Some(earlier) => Hello::new(options.role, earlier.lease_serial, earlier.segment_id),
         None => Hello::new(options.role, 0, 0),
     };
-    let welcomed = greet(socket, &hello, deadline)?;
+    let socket = Arc::new(socket);
+    let doorbell = say_hello(&socket, &hello, deadline)?;
+    let entered = enter(fork, &socket, doorbell, options, deadline, earlier);
+    if entered.is_err() {
+        // Else the host would wait for the end of this process. One that refused has gone already.
+        let _ = socket.send_byte(PARTING_BYTE);
+    }
+    entered
+}
+
+/// Takes the answer to the hello, and what comes with it, into use.
+// r[impl attach.given_up]
+fn enter(
+    fork: ForkGuard,
+    socket: &Arc<AttachSocket>,
+    doorbell: OwnedFd,
+    options: GuestOptions,
+    deadline: Instant,
+    earlier: Option<Earlier<'_>>,
+) -> Result<Guest, AttachError> {
+    let welcomed = receive_welcome(socket, deadline)?;
     let welcome = welcomed.welcome;
     let descriptors = Descriptors::new(welcomed.descriptors, options.role)?;
     let earlier_areas = earlier.as_ref().map(|earlier| earlier.areas);
@@ -212,8 +230,9 @@ fn attach_over(
     let rings = Rings::open(&descriptors, &welcome)?;
     let fittings =
         Fittings { control: &control, growth: &growth, options: &options, welcome: &welcome };
-    let (link, watcher) = fittings.link(rings, attached, welcomed.socket, welcomed.doorbell)?;
     let pool = areas.pool_views()?;
+    // Last: the watcher is a thread that would have to be stopped.
+    let (link, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
     crash_point!("attach.done");
     Ok(Guest {
         inner: Arc::new(Inner {
@@ -240,19 +259,27 @@ fn attach_over(
     })
 }
 
-/// Says hello and takes the answer.
-// r[impl crash.t2]
-fn greet(socket: AttachSocket, hello: &Hello, deadline: Instant) -> Result<Welcomed, AttachError> {
+/// Says hello; returns the doorbell that the host has then.
+fn say_hello(
+    socket: &AttachSocket,
+    hello: &Hello,
+    deadline: Instant,
+) -> Result<OwnedFd, AttachError> {
     let pidfd = Pidfd::of_self()?;
     let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(AttachError::Doorbell)?;
     socket.send(hello.as_bytes(), &[pidfd.as_fd(), doorbell.as_fd()], deadline)?;
     crash_point!("attach.hello_sent");
+    Ok(doorbell)
+}
+
+// r[impl crash.t2]
+fn receive_welcome(socket: &AttachSocket, deadline: Instant) -> Result<Welcomed, AttachError> {
     let mut record = [0; size_of::<Welcome>()];
     let received = socket.receive(&mut record, DESCRIPTORS_MAX, deadline)?;
     let welcome = check_welcome(&record[..received.length.min(record.len())])?;
     crash_point!("attach.descriptors_taken");
-    Ok(Welcomed { welcome, descriptors: received.descriptors, socket, doorbell })
+    Ok(Welcomed { welcome, descriptors: received.descriptors })
 }
 
 // r[impl guest.attach.refused]
@@ -318,14 +345,13 @@ impl Fittings<'_> {
         &self,
         rings: Rings,
         attached: Attached,
-        socket: AttachSocket,
+        socket: Arc<AttachSocket>,
         doorbell: OwnedFd,
     ) -> Result<(Link, Option<Watcher>), AttachError> {
         let Rings { producer, consumer, asleep, heartbeat } = rings;
-        let socket = Arc::new(socket);
         let pulse = Pulse::new(self.control, self.interval());
         // Asked after the look at the host's epoch: so that was the epoch of the host at the other end.
-        let closed = Arc::new(AtomicBool::new(socket.is_closed().unwrap_or(true)));
+        let closed = Arc::new(AtomicBool::new(socket.is_known_closed()));
         let (heartbeat, watch) = if self.options.watcher {
             (None, Some(self.watch(Heartbeat::new(heartbeat), &socket, &closed)))
         } else {

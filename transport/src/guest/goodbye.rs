@@ -25,7 +25,7 @@ impl Guest {
         if !inner.fork.is_this_process() {
             return None;
         }
-        if inner.link.heartbeat.is_some() && inner.link.socket.is_closed().unwrap_or(true) {
+        if inner.link.heartbeat.is_some() && inner.link.socket.is_known_closed() {
             inner.link.set_closed();
         }
         let mut state = inner.link.lock();

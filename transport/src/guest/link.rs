@@ -231,7 +231,7 @@ impl Link {
             Sign::Nothing => {}
             Sign::Silent => {
                 heartbeat.beat();
-                if self.socket.is_closed().unwrap_or(true) {
+                if self.socket.is_known_closed() {
                     self.set_closed();
                 }
             }

@@ -94,7 +94,7 @@ impl Guest {
 impl Inner {
     /// Asks the system too: a host that was killed just now may not have been noticed.
     fn is_over(self: &Arc<Self>) -> bool {
-        if self.link.socket.is_closed().unwrap_or(true) {
+        if self.link.socket.is_known_closed() {
             self.link.set_closed();
         }
         Guest { inner: Arc::clone(self) }.end().is_some()

@@ -7,7 +7,7 @@
 use super::error::LinkEnd;
 use super::link::{Link, LinkState, Locked};
 use super::parker::Wish;
-use crate::socket::Polled;
+use crate::socket::{Polled, ReceiveError};
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ const WAY_PAUSES: u32 = 8;
 /// A thread that waits for room is not woken for it: the host says only in shared memory how far it
 /// has read. It mostly is woken by an answer; when no answer is due it looks this often.
 const ROOM_INTERVAL: Duration = Duration::from_millis(1);
+/// When the system has no memory to wait with, the next try comes after this.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(1);
 /// Without a watcher the receiver beats the heartbeat this often.
 const BEAT_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -170,6 +172,7 @@ impl Link {
     }
 
     // r[impl guest.host-gone]
+    // r[impl resources.guest-goes-on]
     fn sleep_on_socket(&self, deadline: Instant) {
         let mut deadline = deadline;
         if let Some(heartbeat) = &self.heartbeat {
@@ -178,13 +181,17 @@ impl Link {
         }
         match self.socket.poll(deadline) {
             Ok(Polled::Readable) => {
-                // The bytes say nothing but "look"; a socket that fails is closed.
-                if self.socket.drain().is_err() {
-                    self.set_closed();
+                // The bytes say nothing but "look".
+                match self.socket.drain() {
+                    Ok(_) => {}
+                    Err(ReceiveError::System(_)) => std::thread::sleep(PAUSE_AFTER_ERROR),
+                    Err(_) => self.set_closed(),
                 }
             }
             Ok(Polled::TimedOut) => {}
-            Ok(Polled::Closed) | Err(_) => self.set_closed(),
+            Ok(Polled::Closed) => self.set_closed(),
+            // The system is short of memory: no sign of the host's end.
+            Err(_) => std::thread::sleep(PAUSE_AFTER_ERROR),
         }
     }
 

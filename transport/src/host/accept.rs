@@ -162,8 +162,15 @@ impl<S: Service> Host<S> {
         let fields = peer_fields(&who).map_err(|error| out_of(error.into()))?;
         let capacity = self.core.options.ring_capacity_bytes;
         let (leases_max, guard) = (self.core.geometry.leases_max, self.core.options.guard);
-        let files =
-            AttachFiles::make(&self.dir, &who, capacity, leases_max, guard).map_err(out_of)?;
+        let made = AttachFiles::make(&self.dir, &who, capacity, leases_max, guard);
+        let files = match made {
+            Ok(files) => files,
+            Err(error) => {
+                // One of the two may have been made.
+                self.remove_files(&who);
+                return Err(out_of(error));
+            }
+        };
         crash_point!("attach.files_made");
         self.core.control.set_peer(row.into(), &fields);
         self.core.leases.push(LeasesOf { who, scan: files.scan.clone(), is_earlier: false });

@@ -7,14 +7,15 @@
 use super::Host;
 use super::core::{Carried, Core};
 use super::events::HostEvent;
-use super::peer::{Link, Peer, Suspected, Who};
+use super::peer::{Ended, Link, Peer, Suspected, Who};
 use crate::Serial;
 use crate::control::Suspicion;
 use crate::format::{PeerState, SuspectReason};
 use crate::pool::Holding;
-use crate::segment::AreaFile;
+use crate::segment::{AreaFile, FileError};
 use crate::service::{Service, ServiceContext};
-use crate::wire::{Settled, kind};
+use crate::socket::WakeByte;
+use crate::wire::{PARTING_BYTE, Settled, kind};
 use onecopy_shm::FRAME_HEADER_BYTES;
 use onecopy_shm::crash_point;
 use std::time::Instant;
@@ -49,6 +50,7 @@ impl<S: Service> Host<S> {
     /// A peer's socket was closed: no proof of anything, but it cannot be woken any more.
     // r[impl peer.closed_socket]
     // r[impl crash.t9]
+    // r[impl attach.given_up]
     pub(super) fn on_socket_closed(&mut self, serial: Serial) {
         let Some(index) = self.peers.iter().position(|peer| peer.who.serial == serial) else {
             return;
@@ -62,6 +64,10 @@ impl<S: Service> Host<S> {
         if let Some(link) = peer.link.as_mut() {
             poller.forget(&link.socket);
             link.closed = true;
+            if matches!(link.socket.try_receive_byte(), Ok(WakeByte::Byte(PARTING_BYTE))) {
+                peer.ended = Some(Ended::Goodbye);
+                return;
+            }
         }
         core.suspect(peer, SuspectReason::SocketClosed);
         // A process that executes another program lets go of its mappings before its sockets.
@@ -143,16 +149,32 @@ impl<S: Service> Host<S> {
         crash_point!("peer.recover.files_removed");
     }
 
-    /// Unlinks the files of one attach; its lease table only if no other attach uses it.
-    pub(super) fn remove_files(&self, who: &Who) {
+    /// Unlinks the files of one attach; its lease table only if no other attach uses it. What the
+    /// system refuses is tried again at the next tick.
+    // r[impl resources.removed-later]
+    pub(super) fn remove_files(&mut self, who: &Who) {
+        if let Err(error) = self.try_remove_files(who) {
+            tracing::warn!(serial = who.serial, %error, "files of a gone guest were not removed yet");
+            self.unremoved.push(*who);
+        }
+    }
+
+    /// Tries again what [`Host::remove_files`] could not do.
+    pub(super) fn remove_rest(&mut self) {
+        for who in std::mem::take(&mut self.unremoved) {
+            if self.try_remove_files(&who).is_err() {
+                self.unremoved.push(who);
+            }
+        }
+    }
+
+    fn try_remove_files(&self, who: &Who) -> Result<(), FileError> {
         let shared = self.peers.iter().any(|peer| peer.who.lease_serial == who.lease_serial);
-        let mut removed = self.dir.remove_file(AreaFile::Rings(who.serial));
+        let removed = self.dir.remove_file(AreaFile::Rings(who.serial));
         if !shared {
-            removed = removed.and(self.dir.remove_file(AreaFile::Leases(who.lease_serial)));
+            self.dir.remove_file(AreaFile::Leases(who.lease_serial))?;
         }
-        if let Err(error) = removed {
-            tracing::warn!(serial = who.serial, %error, "files of a gone guest were not removed");
-        }
+        removed.map(|_| ())
     }
 
     /// Looks at every heartbeat. Called once per tick of the host's own clock, so that a host that

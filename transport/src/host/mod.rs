@@ -74,6 +74,8 @@ pub struct Host<S: Service> {
     peers: Vec<Peer>,
     greetings: Vec<Greeting>,
     greeting_last: u32,
+    /// Gone guests whose files are still there.
+    unremoved: Vec<peer::Who>,
     listener: AttachListener,
     poller: Poller,
     sleeper: Sleeper,

@@ -6,7 +6,7 @@ use crate::Serial;
 use crate::format::{PeerState, Role, SuspectReason};
 use crate::pool::ClassIndex;
 use crate::process::Pidfd;
-use crate::socket::AttachSocket;
+use crate::socket::{AttachSocket, SendError};
 use onecopy_shm::FrameHeader;
 use onecopy_shm::crash_point;
 use std::os::fd::OwnedFd;
@@ -114,6 +114,8 @@ pub(super) struct Link {
     pub closed: bool,
     /// Frames were committed since the guest was last looked at for waking.
     pub unannounced: bool,
+    /// The guest sleeps, was to be woken, and the system had no memory for it.
+    pub owes_ring: bool,
 }
 
 /// How many free slots of a class a guest is kept supplied with.
@@ -147,6 +149,7 @@ impl Link {
             waiting: None,
             closed: false,
             unannounced: false,
+            owes_ring: false,
         }
     }
 
@@ -179,15 +182,19 @@ impl Link {
         }
     }
 
-    /// Wakes the guest if it sleeps and there is something new for it.
+    /// Wakes the guest if it sleeps and there is something new for it. Whoever sleeps is to be woken
+    /// once, so a ring that the system did not take is owed until the next turn.
+    // r[impl resources.ring-owed]
     // r[impl crash.s3]
     pub fn announce(&mut self) {
         if self.unannounced {
             crash_point!("host.reply.committed");
         }
-        if std::mem::take(&mut self.unannounced) && self.rings.waker.should_ring() {
+        self.owes_ring |= std::mem::take(&mut self.unannounced) && self.rings.waker.should_ring();
+        if self.owes_ring {
             // A full socket buffer already holds bytes that wake it; a closed one is seen by epoll.
-            let _ = self.socket.send_byte(WAKE_BYTE);
+            let rung = self.socket.send_byte(WAKE_BYTE);
+            self.owes_ring = !matches!(rung, Ok(()) | Err(SendError::Closed));
         }
     }
 }

@@ -103,6 +103,7 @@ impl<S: Service> Host<S> {
         self.check_heartbeats();
         self.look_for_unmapped();
         self.expire_greetings(now);
+        self.remove_rest();
         self.expire_settling(now);
         self.lift_guard_if_due();
         self.core.tick_service();

@@ -217,31 +217,44 @@ impl<S: Service> Host<S> {
     pub fn start(options: HostOptions, service: S) -> Result<Host<S>, StartError> {
         check_options(&options)?;
         let path = SegmentPath::new(&options.segment)?;
-        let stood_there = path.as_path().exists();
-        let dir = SegmentDir::create_or_open(&path)?;
+        let mut attempt =
+            Attempt { stood_there: path.as_path().exists(), lock: None, is_maker: false };
+        let started = Host::start_at(&path, options, service, &mut attempt);
+        if started.is_err() {
+            attempt.undo(&path);
+        }
+        started
+    }
+
+    fn start_at(
+        path: &SegmentPath,
+        options: HostOptions,
+        service: S,
+        attempt: &mut Attempt,
+    ) -> Result<Host<S>, StartError> {
+        let dir = SegmentDir::create_or_open(path)?;
         refuse_foreign(&dir)?;
-        let lock = SegmentLock::lock(&dir, Instant::now() + LOCK_PATIENCE)?;
-        let made = match dir.contents()? {
+        let lock = attempt.lock.insert(SegmentLock::lock(&dir, Instant::now() + LOCK_PATIENCE)?);
+        let opened = match dir.contents()? {
             Contents::Foreign(foreign) => return Err(StartError::Foreign(foreign)),
             Contents::Segment => {
                 let opened = open_segment(&dir, &service)?;
                 check_place(options.pool.as_deref(), &opened.pool)?;
-                return Host::with_segment(options, service, dir, lock, opened);
+                opened
             }
-            Contents::Empty => make_segment(&dir, &options, &service),
             Contents::Unfinished => {
-                dir.remove_unfinished(&lock)?;
-                make_segment(&dir, &options, &service)
+                dir.remove_unfinished(lock)?;
+                attempt.is_maker = true;
+                make_segment(&dir, &options, &service)?
+            }
+            Contents::Empty => {
+                attempt.is_maker = true;
+                make_segment(&dir, &options, &service)?
             }
         };
-        let opened = match made {
-            Ok(opened) => opened,
-            Err(error) => {
-                undo(dir, lock, stood_there);
-                return Err(error);
-            }
-        };
-        Host::with_segment(options, service, dir, lock, opened)
+        let mut host = Host::with_segment(options, service, dir, lock, opened)?;
+        host.lock = attempt.lock.take();
+        Ok(host)
     }
 
     // r[impl crash.restart]
@@ -249,7 +262,7 @@ impl<S: Service> Host<S> {
         options: HostOptions,
         mut service: S,
         dir: SegmentDir,
-        lock: SegmentLock,
+        lock: &SegmentLock,
         opened: Opened,
     ) -> Result<Host<S>, StartError> {
         let Opened { control, segment_id, fresh, .. } = opened;
@@ -276,7 +289,7 @@ impl<S: Service> Host<S> {
             true => SocketMode::Everybody,
             false => SocketMode::Private,
         };
-        let listener = AttachListener::bind(&dir, &lock, mode)?;
+        let listener = AttachListener::bind(&dir, lock, mode)?;
         poller.watch(&listener, Ready::Listener).map_err(resources("to watch the socket"))?;
         poller.watch(&wake, Ready::Wake).map_err(resources("to watch an eventfd"))?;
         let clock_base_s = control.coarse_clock_s();
@@ -300,6 +313,7 @@ impl<S: Service> Host<S> {
             peers: Vec::new(),
             greetings: Vec::new(),
             greeting_last: 0,
+            unremoved: Vec::new(),
             listener,
             poller,
             sleeper: Sleeper::new(control.host_asleep_word()),
@@ -317,7 +331,7 @@ impl<S: Service> Host<S> {
             leaving: false,
             guard_until: None,
             serving: false,
-            lock: Some(lock),
+            lock: None,
         };
         let peers = host.find_peers()?;
         // What could not be used has been refused by now, and stands as it stood.
@@ -337,15 +351,46 @@ impl<S: Service> Host<S> {
     }
 }
 
-/// Takes away what a start made that came to nothing.
-// r[impl segment.start_undone]
-fn undo(dir: SegmentDir, lock: SegmentLock, stood_there: bool) {
-    let undone = match stood_there {
-        true => dir.clear(lock),
-        false => dir.destroy(lock),
-    };
-    if let Err(error) = undone {
-        tracing::warn!(%error, "what a start made that failed was not removed");
+/// What a start has come to, for the case that it fails.
+struct Attempt {
+    /// The place was there before.
+    stood_there: bool,
+    lock: Option<SegmentLock>,
+    /// The segment is one that this start made, or began to make.
+    is_maker: bool,
+}
+
+impl Attempt {
+    /// Takes away what a start made that came to nothing. What an earlier host made stays.
+    // r[impl segment.start_undone]
+    // r[impl resources.calls]
+    fn undo(self, path: &SegmentPath) {
+        if let Err(error) = self.try_undo(path) {
+            tracing::warn!(%error, "what a start made that failed was not removed");
+        }
+    }
+
+    fn try_undo(self, path: &SegmentPath) -> Result<(), DestroyError> {
+        if self.lock.is_none() && self.stood_there {
+            return Ok(());
+        }
+        let dir = match SegmentDir::open(path) {
+            Err(DirError::NotFound { .. }) => return Ok(()),
+            opened => opened?,
+        };
+        let lock = match self.lock {
+            Some(lock) => lock,
+            // The directory is one that this start made, but for what others put there since.
+            None => SegmentLock::try_lock(&dir)?,
+        };
+        if !self.is_maker && dir.contents()? != Contents::Empty {
+            return Ok(());
+        }
+        match self.stood_there {
+            true => dir.clear(lock),
+            false => dir.destroy(lock),
+        }
+        .map(|_| ())
     }
 }
 

@@ -162,7 +162,8 @@ impl Backing {
 }
 
 fn detect_file(file: impl AsFd, path: &Path) -> Result<Backing, SystemError> {
-    let statfs = rustix::fs::fstatfs(&file).map_err(SystemError::on("look at", path))?;
+    let statfs = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(&file))
+        .map_err(SystemError::on("look at", path))?;
     let page_bytes = rustix::param::page_size() as u64;
     // Which bits f_type has beyond 32 depends on its C type.
     let (kind, alignment_bytes) = match statfs.f_type as u64 & 0xffff_ffff {

@@ -269,6 +269,11 @@ impl AttachSocket {
         Ok(seen.intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
+    /// Whether the other end is known to be closed: false where the system has no memory to say.
+    pub(crate) fn is_known_closed(&self) -> bool {
+        self.is_closed() == Ok(true)
+    }
+
     fn wait_for(&self, events: PollFlags, deadline: Instant) -> Result<PollFlags, SocketError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

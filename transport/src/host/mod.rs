@@ -8,6 +8,7 @@ mod accept;
 mod core;
 mod cut_off;
 mod deferred;
+mod error;
 mod events;
 mod files;
 mod growth;
@@ -36,13 +37,13 @@ mod unmapped;
 mod wake;
 
 pub use cut_off::{CutOffReason, CutOffs};
+pub use error::StartError;
 pub use events::HostEvent;
 pub(crate) use files::scan_of;
 pub use handle::{HandleError, HostHandle};
 pub use options::HostOptions;
 pub use reserve::{PeerReservation, SpawnError};
 pub use serve::ServeError;
-pub use start::StartError;
 pub use stats::Counters;
 
 pub use crate::wire::{PeerInfo, SettleError, Settled, Settlement, SuspectInfo};

@@ -3,11 +3,11 @@
 
 use super::Host;
 use super::core::LeasesOf;
+use super::error::StartError;
 use super::files::scan_of;
 use super::liveness::Gone;
 use super::peer::{Peer, ProcessName, Who};
 use super::poller::Ready;
-use super::start::StartError;
 use super::unmapped::is_unmapped;
 use crate::Serial;
 use crate::control::PeerFields;

@@ -63,6 +63,8 @@ pub fn small_host(segment: &Path) -> HostOptions {
         heartbeat_interval: Duration::from_millis(20),
         // Ten minutes: tests that want suspicion say so.
         suspect_after_intervals: 30_000,
+        // Tests that want a grace period say so.
+        restart_grace: Duration::ZERO,
         leases_max: 1024,
         ..HostOptions::new(segment)
     }

@@ -121,6 +121,25 @@ fn a_suspect_is_written_off_and_that_outlives_the_host() {
     );
 }
 
+// r[verify cli.serve.kill]
+#[test]
+fn a_suspect_is_killed_by_policy() {
+    let space = Space::new();
+    let host =
+        Host::start(&space.join("segment"), &["--heartbeat-ms=20", "--kill-suspects-after=0.2"]);
+    let mut reader = Reader::start(&host);
+    reader.stop();
+    let ended = reader.0.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9));
+    let deadline = Instant::now() + PATIENCE;
+    while host.guest(&["peers", "--json"]).done().json()["peers"] != json!([]) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stat = host.guest(&["stat", "--json"]).done().json();
+    assert_eq!((&stat["suspects_killed"], &stat["peers_killed"]), (&json!(1), &json!(1)));
+}
+
 // r[verify cli.peers]
 #[test]
 fn stat_and_inspect_say_whose_slots_are_quarantined() {

@@ -50,6 +50,8 @@ pub(super) type Outcome = Result<String, String>;
 struct Script {
     segment: PathBuf,
     cache: Option<Cache>,
+    /// An attach that goes on beside that one.
+    beside: Option<Cache>,
     /// Another descriptor of the attach socket.
     socket: Option<OwnedFd>,
     blocks: Vec<(u64, Block)>,
@@ -94,6 +96,7 @@ impl Script {
         let number = |index: usize| word(index).parse::<u64>().unwrap_or(0);
         match order {
             "attach" => self.attach(word(1), word(2)),
+            "attach_beside" => self.attach_beside(word(1)),
             "claim" => self.claim(),
             "reattach" => self.reattach(),
             "ping" => text(self.cache()?.guest().ping(Instant::now() + CALL_DEADLINE)),
@@ -192,6 +195,12 @@ impl Script {
             Guest::attach(options)
         };
         self.take_guest(guest.map_err(debug)?)
+    }
+
+    /// Attaches once more and keeps what it has.
+    fn attach_beside(&mut self, role: &str) -> Outcome {
+        self.beside = self.cache.take();
+        self.attach(role, "")
     }
 
     fn claim(&mut self) -> Outcome {

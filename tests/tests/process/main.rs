@@ -20,6 +20,7 @@ mod refusals;
 mod reserve;
 mod restart;
 mod settle;
+mod stopped;
 mod suspect;
 mod takeover;
 mod torn;

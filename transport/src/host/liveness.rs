@@ -266,7 +266,8 @@ impl<S: Service> Core<S> {
     pub fn set_suspect(&mut self, peer: &mut Peer, reason: SuspectReason, text: String) {
         let suspicion = Suspicion { reason, since_s: self.clock_s };
         self.control.set_suspicion(peer.who.row.into(), Some(suspicion));
-        peer.suspected = Some(Suspected { reason, text, since: Instant::now() });
+        let (since, tick) = (Instant::now(), self.tick);
+        peer.suspected = Some(Suspected { reason, text, since, tick, kill_tried: false });
         self.set_state(peer, PeerState::Suspect);
     }
 

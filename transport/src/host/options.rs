@@ -39,6 +39,9 @@ pub struct HostOptions {
     pub heartbeat_interval: Duration,
     /// A guest that is silent for so many heartbeat intervals is suspect.
     pub suspect_after_intervals: u32,
+    /// Send SIGKILL to the process of a guest that has been suspect for so long, and so obtain the
+    /// proof of its death. Counted while the host's own loop turns. `None`: never.
+    pub kill_suspects_after: Option<Duration>,
     /// Cells in each lease table: the most leases one guest process can hold.
     pub leases_max: u32,
     /// Most bytes of slots granted to one guest; `None` means a quarter of the largest pool, and
@@ -83,6 +86,7 @@ impl HostOptions {
             inline_bytes_max: 4 << 10,
             heartbeat_interval: Duration::from_millis(100),
             suspect_after_intervals: 30,
+            kill_suspects_after: None,
             leases_max: 32 << 10,
             grant_bytes_max: None,
             restart_grace: Duration::from_secs(10),

@@ -61,6 +61,10 @@ pub(super) struct Suspected {
     /// What a cut-off was for, in words; else empty.
     pub text: String,
     pub since: Instant,
+    /// The tick at which it became so.
+    pub tick: u64,
+    /// Killing it was tried for its suspicion.
+    pub kill_tried: bool,
 }
 
 /// What wakes a guest; only that it comes matters.

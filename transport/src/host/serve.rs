@@ -102,6 +102,7 @@ impl<S: Service> Host<S> {
         self.core.control.set_coarse_clock_s(self.core.clock_s);
         self.check_heartbeats();
         self.look_for_unmapped();
+        self.kill_old_suspects();
         self.expire_greetings(now);
         self.remove_rest();
         self.expire_settling(now);

@@ -83,6 +83,36 @@ impl<S: Service> Host<S> {
         Ok(())
     }
 
+    /// Kills those who have been suspect for too long, if that is the policy. The time is that of the
+    /// host's own loop: after a stop of the host or of the whole machine everybody has all of it left.
+    // r[impl peer.kill-suspects]
+    pub(super) fn kill_old_suspects(&mut self) {
+        let options = &self.core.options;
+        let Some(after) = options.kill_suspects_after else { return };
+        let ticks = after.as_nanos().div_ceil(options.heartbeat_interval.as_nanos().max(1));
+        for index in 0..self.peers.len() {
+            let (tick, is_in_use) = (self.core.tick, self.is_in_good_standing(index));
+            let Some(suspected) = self.peers[index].suspected.as_mut() else { continue };
+            let waited = u128::from(tick.saturating_sub(suspected.tick));
+            if waited < ticks || suspected.kill_tried || is_in_use {
+                continue;
+            }
+            suspected.kill_tried = true;
+            match self.kill(index) {
+                Ok(()) => self.core.counters.suspects_killed += 1,
+                Err(error) => tracing::warn!(%error, "a suspect was not killed"),
+            }
+        }
+    }
+
+    /// Whether the process of a peer has another attach that is not suspect.
+    fn is_in_good_standing(&self, index: usize) -> bool {
+        let process = self.peers[index].who.process;
+        self.peers
+            .iter()
+            .any(|peer| peer.state == PeerState::Attached && peer.who.process.is_same(&process))
+    }
+
     /// Forgets a peer whose process may live on. What it may still write or read is never used
     /// again; all of that is stored before its row is free, so a host that dies here finds either.
     // r[impl peer.write-off]

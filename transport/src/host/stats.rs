@@ -30,6 +30,8 @@ pub struct Counters {
     pub handed_over: u64,
     /// Peers that were sent SIGKILL.
     pub peers_killed: u64,
+    /// Of these, suspects that were killed by policy.
+    pub suspects_killed: u64,
     /// Peers whose holdings were written off.
     pub peers_written_off: u64,
     /// Steps of growth.
@@ -55,6 +57,7 @@ impl<S: Service> Core<S> {
             ("recovered", counters.recovered),
             ("handed_over", counters.handed_over),
             ("peers_killed", counters.peers_killed),
+            ("suspects_killed", counters.suspects_killed),
             ("peers_written_off", counters.peers_written_off),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),

@@ -87,6 +87,7 @@ fn capacity(args: &ServeArgs) -> Capacity {
 // r[impl cli.serve.size]
 // r[impl cli.serve.ring]
 // r[impl cli.serve.restart-grace]
+// r[impl cli.serve.kill]
 fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, Failure> {
     check_sizes(args)?;
     // The parser sees to it that it is at most 64M.
@@ -103,6 +104,7 @@ fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, 
         options.inline_bytes_max.min((ring_capacity_bytes / 4).saturating_sub(8));
     options.heartbeat_interval = Duration::from_millis(args.heartbeat_ms);
     options.restart_grace = Duration::from_millis(args.restart_grace_ms);
+    options.kill_suspects_after = args.kill_suspects_after.map(Duration::from_secs_f64);
     options.polling = args.polling;
     options.remove_on_leave = args.rm;
     Ok(options)

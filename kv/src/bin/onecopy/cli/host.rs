@@ -1,7 +1,7 @@
 //! `serve` and `destroy`.
 
 use super::Place;
-use super::values::{granule, positive, ring};
+use super::values::{granule, positive, ring, seconds};
 use clap::Args;
 use onecopy::policy::PolicyKind;
 use onecopy::size::ByteSize;
@@ -78,6 +78,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MS", default_value_t = 10_000, env = "ONECOPY_RESTART_GRACE_MS",
           value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
     pub restart_grace_ms: u64,
+    /// Kill a guest that has been suspect (silent, or without its socket) for so many seconds, 0.001 to
+    /// 86400, to get back what it holds [default: wait until it ends or is settled by hand]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub kill_suspects_after: Option<f64>,
     /// Never sleep: one core spins for the shortest answers
     #[arg(long)]
     pub polling: bool,

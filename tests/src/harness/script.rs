@@ -124,7 +124,8 @@ impl Script {
             "close_socket" => self.close_socket(),
             "execute" => self.execute(),
             "grown_to" => Ok(self.grown_to.load(Ordering::Relaxed).to_string()),
-            "limit_file_bytes" => limit_file_bytes(number(1)),
+            "limit_file_bytes" => limit(Resource::Fsize, number(1), Some(number(1))),
+            "limit_descriptors" => limit(Resource::Nofile, number(1), None),
             "host" => self.serve([1, 2, 3, 4].map(number), None),
             "quiet_host" => self.serve([number(1), number(2), 0, 0], Some(number(3))),
             "host_audit" => self.audit(),
@@ -450,9 +451,10 @@ impl Script {
     }
 }
 
-fn limit_file_bytes(bytes: u64) -> Outcome {
-    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    text(rustix::process::setrlimit(Resource::Fsize, limit))
+/// Sets a limit of this process, and how far it may be raised again if that is given.
+fn limit(of: Resource, most: u64, maximum: Option<u64>) -> Outcome {
+    let maximum = maximum.or(rustix::process::getrlimit(of).maximum);
+    text(rustix::process::setrlimit(of, Rlimit { current: Some(most), maximum }))
 }
 
 fn debug(error: impl Debug) -> String {

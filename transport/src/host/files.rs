@@ -17,6 +17,7 @@ pub(super) struct AttachFiles {
 }
 
 impl AttachFiles {
+    // r[impl resources.full]
     /// Makes fresh rings, and a fresh lease table unless the process already has one. Both are
     /// allocated up front: a full file system is an error here, not SIGBUS later.
     pub fn make(

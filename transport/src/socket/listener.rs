@@ -130,6 +130,7 @@ impl AttachListener {
 impl AttachListener {
     /// Accepts a guest with the spare descriptor and closes it at once.
     // r[impl socket.no-descriptor-left]
+    // r[impl resources.descriptors]
     fn turn_away(&self) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         drop(spare.take());

@@ -100,6 +100,12 @@ struct Worker {
     run: u64,
     random: Random,
     cache: Option<Cache>,
+    /// Whether the cache does, or this program.
+    attaches_by_itself: bool,
+    /// Whatever earlier processes of this place have sent, they sent it in this era or before.
+    era_of_start: u64,
+    /// Pins that the cache could not restore, as far as that was noticed.
+    pins_lost: u64,
     held: VecDeque<Held>,
     /// Slots that are reserved and not published.
     fills: Vec<Fill>,
@@ -115,13 +121,18 @@ struct Worker {
 pub fn run(args: GuestArgs) -> Result<(), BoardError> {
     let board = Board::open(&args.dir)?;
     board.set_point(args.place, Point::Starting);
-    let (run, random) = (board.run(), Random::new(args.seed));
+    let (run, era_of_start) = (board.run(), board.era());
+    let mut random = Random::new(args.seed);
+    let attaches_by_itself = random.below(8) >= 4;
     let worker = Worker {
         args,
         board,
         run,
         random,
         cache: None,
+        attaches_by_itself,
+        era_of_start,
+        pins_lost: 0,
         held: VecDeque::new(),
         fills: Vec::new(),
         pins: Vec::new(),

@@ -5,8 +5,9 @@
 //! must be: a key that is published then must be found, a key that is absent must not be.
 //!
 //! A change that was begun and got no answer (its owner or its host was killed) is open: it may
-//! have been carried out, or may still be when the host goes through what the owner had sent. With
-//! the next era that is over, and its owner asks what came of it.
+//! have been carried out, or may still be when the host goes through what the owner had sent. That
+//! is over with the next era after the one in which the owner gave it up, or in which the process
+//! after a killed one was started. Then the owner asks what came of it.
 
 use super::blocks::Name;
 use super::board::Board;
@@ -87,7 +88,7 @@ impl<'a> Journal<'a> {
         Name { number: self.place * self.board.keys() + key, version: state.version }
     }
 
-    /// The era in which the last change began.
+    /// The era in which the last change began, or was given up.
     pub fn era(&self, key: u32) -> u64 {
         self.board.load(self.board.journal(self.place, key) + 1)
     }
@@ -97,6 +98,13 @@ impl<'a> Journal<'a> {
     pub fn begin(&self, key: u32, fate: Fate, version: u32) {
         self.board.store(self.board.journal(self.place, key) + 1, self.board.era());
         self.change(key, fate, version);
+    }
+
+    /// The change got no answer. It may have been sent to more than one host, to the last of them in
+    /// this era.
+    // r[impl soak.journal]
+    pub fn leave_open(&self, key: u32) {
+        self.board.store(self.board.journal(self.place, key) + 1, self.board.era());
     }
 
     /// Says what has become of it.

@@ -109,6 +109,7 @@ impl<'a> Campaign<'a> {
             show(self.tally);
         }
         let well = self.is_well() && self.quiet()? && self.finish()?;
+        self.tell_findings();
         self.tally.add_board(&self.board);
         Ok(if well { Outcome::Done } else { Outcome::Failed })
     }

@@ -6,6 +6,7 @@ use super::super::board::Count;
 use super::super::point::Point;
 use super::trouble::Trouble;
 use super::{Sabotage, Worker};
+use onecopy::cache::Cache;
 use onecopy::error::{DeleteError, PinError, UnpinError};
 use onecopy::key::Key;
 use onecopy_transport::format::Role;
@@ -78,7 +79,9 @@ impl Worker {
         self.at(Point::Deleting);
         match cache.delete(&name.key(self.run)) {
             Ok(deleted) => self.count(Count::Deleted, deleted.into()),
-            Err(DeleteError::Busy { .. }) => self.count(Count::Refused, 1),
+            Err(DeleteError::Busy { .. } | DeleteError::Guarded { .. }) => {
+                self.count(Count::Refused, 1)
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -116,6 +119,9 @@ impl Worker {
         self.at(Point::Unpinning);
         match cache.unpin(&name.key(self.run)) {
             Err(error @ (UnpinError::NotFound { .. } | UnpinError::NotPinned { .. })) => {
+                if self.has_lost_pins(&cache) {
+                    return Ok(());
+                }
                 self.find(Count::Lost, format!("a block that was pinned: {error}"));
                 Ok(())
             }
@@ -123,7 +129,19 @@ impl Worker {
         }
     }
 
-    /// What this attach has pinned is neither evicted nor deleted.
+    /// Whether the cache came back too late for some of its pins: then nothing is known of any.
+    fn has_lost_pins(&mut self, cache: &Cache) -> bool {
+        let lost = cache.pins_lost();
+        let has_lost = lost > self.pins_lost;
+        if has_lost {
+            self.pins_lost = lost;
+            self.pins.clear();
+            self.count(Count::Refused, 1);
+        }
+        has_lost
+    }
+
+    /// What this guest has pinned is neither evicted nor deleted, also when hosts die meanwhile.
     // r[impl soak.pinned]
     fn check_pins(&mut self) -> Result<(), Trouble> {
         let pinned: Vec<Key> = self.pins.iter().map(|name| name.key(self.run)).collect();
@@ -133,6 +151,9 @@ impl Worker {
         let cache = self.cache()?;
         self.at(Point::Asking);
         let there = cache.exists_many(&pinned)?;
+        if self.has_lost_pins(&cache) {
+            return Ok(());
+        }
         for (key, is_there) in pinned.iter().zip(there) {
             if !is_there {
                 self.find(Count::Lost, format!("block {key} is pinned and is not there"));

@@ -85,7 +85,7 @@ impl Worker {
         if state.must_be_there().is_some() {
             return Ok(Some(state));
         }
-        if self.journal().era(key) >= self.board.era() {
+        if self.journal().era(key).max(self.era_of_start) >= self.board.era() {
             return Ok(None);
         }
         let cache = self.cache()?;
@@ -143,6 +143,8 @@ impl Worker {
                 let trouble = Trouble::from(error);
                 if never_sent || matches!(trouble, Trouble::Refused(_)) {
                     self.journal().settle(key, Fate::Absent);
+                } else {
+                    self.journal().leave_open(key);
                 }
                 Err(trouble)
             }
@@ -285,12 +287,15 @@ impl Worker {
                 self.journal().settle(key, Fate::Absent);
                 Ok(())
             }
-            Err(DeleteError::Busy { .. }) => {
+            Err(DeleteError::Busy { .. } | DeleteError::Guarded { .. }) => {
                 self.journal().settle(key, Fate::Published);
                 self.count(Count::Refused, 1);
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.journal().leave_open(key);
+                Err(error.into())
+            }
         }
     }
 }

@@ -16,19 +16,20 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 pub const SEGMENT: &str = "segment";
 
 impl Worker {
-    /// After this there is a host that answers, or was a moment ago.
+    /// After this there is a host that answers, or was a moment ago. A cache that attaches anew by
+    /// itself is left to do so in the middle of an operation.
     pub(super) fn ensure_attached(&mut self) -> Result<(), Trouble> {
-        match &self.cache {
-            Some(cache) if cache.guest().end().is_none() => return Ok(()),
-            Some(cache) => {
-                // Only a host that dies or leaves ends the link of a guest that does no wrong.
-                match cache.guest().end() {
-                    None | Some(LinkEnd::HostGone | LinkEnd::HostLeft) => {}
-                    Some(end) => return Err(end.into()),
-                }
-            }
-            None => {}
+        let attached = self.cache.as_ref().map(|cache| cache.guest().end());
+        match attached {
+            Some(None) => Ok(()),
+            Some(Some(LinkEnd::HostGone | LinkEnd::HostLeft)) if self.attaches_by_itself => Ok(()),
+            None | Some(Some(LinkEnd::HostGone | LinkEnd::HostLeft)) => self.attach(),
+            // Only a host that dies or leaves ends the link of a guest that does no wrong.
+            Some(Some(end)) => Err(end.into()),
         }
+    }
+
+    fn attach(&mut self) -> Result<(), Trouble> {
         let deadline = self.until();
         loop {
             match self.attach_once() {
@@ -47,21 +48,15 @@ impl Worker {
     }
 
     fn attach_once(&mut self) -> Result<Cache, Trouble> {
-        match self.cache.take() {
+        match &self.cache {
             Some(cache) => {
                 self.at(Point::Reattaching);
-                // Slots and pins end with the attach; leases do not.
-                self.fills.clear();
-                self.pins.clear();
-                let again = cache.with_deadline(ATTEMPT).reattach();
-                let again = again.map(|cache| cache.with_deadline(self.patience()));
-                if again.is_err() {
-                    self.cache = Some(cache);
-                }
-                Ok(again?)
+                let again = cache.with_deadline(ATTEMPT).reattach()?;
+                Ok(again.with_deadline(self.patience()))
             }
             None => {
                 self.at(Point::Attaching);
+                self.pins_lost = 0;
                 let guest = GuestOptions {
                     role: self.role(),
                     attach_deadline: ATTEMPT,
@@ -70,7 +65,9 @@ impl Worker {
                     ..GuestOptions::at(self.args.dir.join(SEGMENT))
                 };
                 let options = CacheOptions::new(guest);
-                Ok(Cache::attach(CacheOptions { deadline: self.patience(), ..options })?)
+                let deadline = self.patience();
+                let reattach = self.attaches_by_itself.then_some(deadline);
+                Ok(Cache::attach(CacheOptions { deadline, reattach, ..options })?)
             }
         }
     }
@@ -113,7 +110,7 @@ impl Worker {
         loop {
             match self.say_goodbye() {
                 Err(Trouble::Gone) => {
-                    let again = self.ensure_attached();
+                    let again = self.attach();
                     if !matches!(again, Ok(()) | Err(Trouble::Gone)) {
                         self.cache = None;
                         return self.note(again);

@@ -4,7 +4,7 @@ use onecopy::error::{
     AskError, AttachCacheError, DeleteError, LookupError, PinError, PublishError, UnpinError,
 };
 use onecopy_transport::guest::{AttachError, CallError, LeaseError, LinkEnd, ReserveError};
-use onecopy_transport::wire::RequestError;
+use onecopy_transport::wire::{Refusal, RequestError};
 use std::fmt::Debug;
 
 /// Why an operation did not do what it was to do.
@@ -112,7 +112,9 @@ impl From<DeleteError> for Trouble {
     fn from(error: DeleteError) -> Trouble {
         match error {
             DeleteError::Ask(error) => error.into(),
-            DeleteError::Busy { .. } => Trouble::Refused(format!("{error:?}")),
+            DeleteError::Busy { .. } | DeleteError::Guarded { .. } => {
+                Trouble::Refused(format!("{error:?}"))
+            }
             other => broken(other),
         }
     }
@@ -149,12 +151,13 @@ impl From<AttachCacheError> for Trouble {
 }
 
 impl From<AttachError> for Trouble {
-    /// No host, or one that died on the way: to be tried again.
+    /// No host, or one that dies or leaves: to be tried again.
     fn from(error: AttachError) -> Trouble {
         match error {
-            AttachError::Connect(_) | AttachError::Send(_) | AttachError::Receive(_) => {
-                Trouble::Gone
-            }
+            AttachError::Connect(_)
+            | AttachError::Send(_)
+            | AttachError::Receive(_)
+            | AttachError::Refused(Refusal::Leaving) => Trouble::Gone,
             AttachError::Ended(end) => end.into(),
             other => broken(other),
         }

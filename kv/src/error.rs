@@ -3,7 +3,7 @@
 use crate::checksum::ChecksumMismatch;
 use crate::key::Key;
 use onecopy_shm::SlotRef;
-use onecopy_transport::guest::{AttachError, CallError, LeaseError, ReserveError};
+use onecopy_transport::guest::{AttachError, CallError, LeaseError, ReserveError, Torn};
 use thiserror::Error;
 
 /// A request that got no answer, or none that can be read.
@@ -102,6 +102,9 @@ pub enum VerifyError {
     /// The payload is wrong; the host was told.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// The file of the pool was cut: nothing can be said of the payload.
+    #[error(transparent)]
+    Torn(#[from] Torn),
     /// The payload is wrong, and the host could not be told.
     #[error("{corrupt}; the host could not be told: {error}")]
     NotReported {

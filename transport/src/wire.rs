@@ -4,11 +4,14 @@
 //! All numbers are little-endian. A service owns the frame kinds from [`SERVICE_KIND_MIN`] up.
 
 mod peers;
+mod quota;
 
 pub use peers::{
     PeerInfo, PeerRecord, PeersAfter, Settle, SettleError, Settled, SettledWords, Settlement,
     SuspectInfo,
 };
+
+pub use quota::QuotaError;
 
 use crate::Serial;
 use crate::format::Role;
@@ -370,6 +373,9 @@ pub enum RequestError {
     /// A peer was not settled.
     #[error(transparent)]
     Settle(#[from] SettleError),
+    /// The guest has as much of something as it may.
+    #[error(transparent)]
+    Over(#[from] QuotaError),
 }
 
 impl RequestError {
@@ -397,6 +403,7 @@ impl RequestError {
                 (7, [kind, length_bytes, offset, 0])
             }
             RequestError::Settle(error) => error.encode(),
+            RequestError::Over(error) => error.encode(),
         };
         ErrorWords { code: code.into(), numbers: numbers.map(le::U64::new) }
     }
@@ -417,7 +424,11 @@ impl RequestError {
             5 => RequestError::BadSlot { slot: a, generation: b, length_bytes: c },
             6 => RequestError::UnknownKind { kind: a },
             7 => RequestError::Malformed { kind: a, length_bytes: b, offset: c },
-            code => return SettleError::decode(code, [a, b, c, d]).map(RequestError::Settle),
+            code => {
+                let settle = SettleError::decode(code, [a, b, c, d]).map(RequestError::Settle);
+                let over = || QuotaError::decode(code, [a, b, c, d]).map(RequestError::Over);
+                return settle.or_else(over);
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Corrupt;
 use crate::key::Key;
 use crate::note::{Cold, NOTE_CHECKSUM, Note};
 use onecopy_shm::SlotRef;
-use onecopy_transport::guest::SlotGuard;
+use onecopy_transport::guest::{SlotGuard, Torn};
 use std::fmt;
 use std::ops::Deref;
 
@@ -47,6 +47,15 @@ impl Block {
             return None;
         }
         Checksum::from_word(Cold::from_words(self.guard.cold()).checksum)
+    }
+
+    /// Whether what was read of this block until now was in the pool: to be asked after reading where
+    /// somebody may cut the pool's file. What was cut reads as zeroes.
+    ///
+    /// # Errors
+    /// [`Torn`]: the file of the pool or the control area was cut.
+    pub fn check_intact(&self) -> Result<(), Torn> {
+        self.guard.check_intact()
     }
 
     /// Checks the payload against the checksum. A block without one passes. See also

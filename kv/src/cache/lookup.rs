@@ -107,6 +107,7 @@ impl Cache {
         };
         let block = Block::new(guard);
         let found = block.key();
+        block.check_intact().map_err(LeaseError::Torn)?;
         if found != *key {
             return Err(LookupError::WrongKey { slot, wanted: *key, found });
         }
@@ -114,13 +115,17 @@ impl Cache {
             self.verify_until(&block, until).map_err(|error| match error {
                 VerifyError::Corrupt(corrupt) => LookupError::Corrupt(corrupt),
                 VerifyError::NotReported { corrupt, .. } => LookupError::Corrupt(corrupt),
+                VerifyError::Torn(torn) => LookupError::Lease(LeaseError::Torn(torn)),
             })?;
         }
         Ok(Some(block))
     }
 
     fn verify_until(&self, block: &Block, until: Instant) -> Result<(), VerifyError> {
-        let Err(corrupt) = block.verify() else { return Ok(()) };
+        let verified = block.verify();
+        // Zeroes in place of what was cut are no block that was damaged.
+        block.check_intact()?;
+        let Err(corrupt) = verified else { return Ok(()) };
         match self.report(&corrupt, until) {
             Ok(()) => Err(VerifyError::Corrupt(corrupt)),
             Err(error) => Err(VerifyError::NotReported { corrupt, error }),

@@ -3,6 +3,7 @@
 mod blocks;
 mod demo;
 mod errors;
+mod guests;
 mod help;
 mod inspect;
 mod limits;

@@ -2,7 +2,7 @@
 //! or `error ...`.
 
 use super::load::{Load, length_of};
-use super::{HostLife, key, soon};
+use super::{HostLife, key, scribble, soon};
 use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
 use onecopy::cache::{Block, Cache, Fill, PublishOptions};
 use onecopy::error::{AskError, LookupError};
@@ -118,6 +118,7 @@ impl Script {
             "pin" => text(self.cache()?.pin(&key(number(1)))),
             "unpin" => text(self.cache()?.unpin(&key(number(1)))),
             "delete" => text(self.cache()?.delete(&key(number(1)))),
+            "scribble_all" => Ok(self.scribble_all(word(1), number(2), number(3))),
             "load" => self.start_load(number(1), number(2)),
             "load_stop" => self.stop_load(),
             "fork" => self.fork(),
@@ -157,6 +158,13 @@ impl Script {
                 done.unwrap_or_else(|| Err(format!("unknown order {other:?}")))
             }
         }
+    }
+
+    /// Harm for so many milliseconds; how often it attached, and the deeds.
+    fn scribble_all(&self, role: &str, seed: u64, milliseconds: u64) -> String {
+        let role = if role == "writer" { Role::Writer } else { Role::Reader };
+        let harm = scribble(&self.segment, role, seed, Duration::from_millis(milliseconds));
+        format!("{} {}", harm.attached, harm.deeds)
     }
 
     fn cache(&self) -> Result<&Cache, String> {

@@ -2,10 +2,14 @@
 
 use crate::PEER;
 use crate::hostile::Steady;
+use onecopy::error::{AskError, PublishError};
 use onecopy_shm::{Access, LeaseTable, Mapping, SlotRef, lease_table_bytes, ring_layout};
-use onecopy_tests::harness::{Peer, RawGuest, Segment, TestHost, wait_for};
+use onecopy_tests::harness::{Peer, RawGuest, Segment, TestHost, key, soon, wait_for};
 use onecopy_transport::control::{ControlReader, read_geometry};
 use onecopy_transport::format::{RINGS_REQUEST_OFFSET, Role, TABLE_ALIGNMENT_BYTES};
+use onecopy_transport::guest::{
+    AreaError, AttachError, CallError, LeaseError, LinkEnd, LinkError, Torn,
+};
 use onecopy_transport::host::{CutOffReason, HostEvent};
 use onecopy_transport::wire::kind;
 use rustix::fs::ftruncate;
@@ -138,4 +142,55 @@ fn a_lease_table_that_was_cut_while_no_host_was_there_does_not_keep_the_next_one
     assert_eq!(attached_word(&guest), 0);
     host.wait_stat("slots_retired", 0);
     host.assert_clean();
+}
+
+fn cut_pool(segment: &Segment, bytes: u64) {
+    let pool = std::fs::OpenOptions::new().write(true).open(segment.path().join("pool")).unwrap();
+    pool.set_len(bytes).unwrap();
+}
+
+// r[verify guest.torn]
+#[test]
+fn a_guest_whose_pool_was_cut_is_told_and_takes_no_zeroes_for_data() {
+    let segment = Segment::new();
+    let host = TestHost::start(&segment);
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    writer.ok("store 1 5000");
+    let reader = host.cache(Role::Reader);
+    let filler = host.cache(Role::Writer);
+    let block = reader.lookup(&key(1)).unwrap().unwrap();
+    block.check_intact().unwrap();
+    let mut fill = filler.reserve(5000).unwrap();
+    fill[..10].fill(1);
+    filler.guest().ping(soon()).unwrap();
+
+    cut_pool(&segment, 4096);
+    assert!(block.iter().all(|byte| *byte == 0), "the process lives, the bytes are gone");
+    assert_eq!(block.check_intact(), Err(Torn { area: "pool" }));
+    fill[..10].fill(2);
+    let torn = LinkEnd::Broken(LinkError::Torn(Torn { area: "pool" }));
+    let error = fill.publish(&key(2), 10, Default::default()).unwrap_err();
+    let expected =
+        matches!(&error, PublishError::Ask(AskError::Call(CallError::Link(end))) if *end == torn);
+    assert!(expected, "{error:?}");
+    assert!(reader.lookup(&key(1)).is_err());
+    let slot = block.slot();
+    let error = reader.guest().lease(slot).map(|_| ()).unwrap_err();
+    assert_eq!(error, LeaseError::Torn(Torn { area: "pool" }));
+    assert_eq!(reader.guest().end(), Some(torn));
+    // Who comes anew is told at once; the host has not touched a byte of it.
+    let error = reader.guest().reattach(soon()).unwrap_err();
+    let expected = matches!(
+        &error,
+        AttachError::Area(AreaError::TooSmall { area: "pool", found_bytes: 4096, .. })
+    );
+    assert!(expected, "{error:?}");
+    assert_eq!(host.stat("cut_off"), 0);
+    host.assert_clean();
+
+    // With the file long again it is mapped anew, and what was torn is not kept.
+    cut_pool(&segment, host.stat("pool_bytes"));
+    let again = reader.guest().reattach(soon()).unwrap();
+    again.ping(soon()).unwrap();
+    assert_ne!(again.pool_read_only().base_address, reader.guest().pool_read_only().base_address);
 }

@@ -1,5 +1,6 @@
 //! The mapped areas of an attach, each checked before it is used.
 
+use super::error::Torn;
 use crate::Serial;
 use crate::control::{ControlError, ControlReader, HeaderError, read_geometry};
 use crate::error::Corrupt;
@@ -9,10 +10,10 @@ use crate::format::{
 };
 use crate::layout::{ControlLayout, Geometry};
 use crate::wire::Welcome;
-use onecopy_shm::error::{LeaseTableError, MapError, RegionError};
+use onecopy_shm::error::{GuardError, LeaseTableError, MapError, RegionError};
 use onecopy_shm::{
     Access, Consumer, LeaseTable, Mapping, Producer, Region, RingError, Word, lease_table_bytes,
-    ring_layout,
+    ring_layout, sigbus,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -58,6 +59,14 @@ pub enum AreaError {
         area: &'static str,
         /// Why not.
         source: MapError,
+    },
+    /// The mapping could not be guarded against the file being cut.
+    #[error("cannot guard the {area} area: {source}")]
+    Guard {
+        /// Which area.
+        area: &'static str,
+        /// Why not.
+        source: GuardError,
     },
     /// The control area is not one that this build can use.
     #[error(transparent)]
@@ -166,15 +175,20 @@ impl Area {
         area: &'static str,
         earlier: Option<&Area>,
         descriptor: &OwnedFd,
-        size_bytes: u64,
-        access: Access,
+        (size_bytes, access, guard): (u64, Access, bool),
     ) -> Result<Area, AreaError> {
         let file = check_file(area, descriptor, 0)?;
-        let same = |area: &&Area| area.file == file && area.mapping.size_bytes() == size_bytes;
-        match earlier.filter(same) {
-            Some(area) => Ok(area.clone()),
-            None => Area::map(area, descriptor, size_bytes, 0, access),
+        let same = |area: &&Area| {
+            area.file == file && area.mapping.size_bytes() == size_bytes && !area.mapping.is_torn()
+        };
+        if let Some(area) = earlier.filter(same) {
+            return Ok(area.clone());
         }
+        let mapped = Area::map(area, descriptor, size_bytes, 0, access)?;
+        if guard {
+            mapped.mapping.guard().map_err(|source| AreaError::Guard { area, source })?;
+        }
+        Ok(mapped)
     }
 
     pub(super) fn region(&self) -> Result<Region, AreaError> {
@@ -244,6 +258,7 @@ impl Areas {
         descriptors: &Descriptors,
         welcome: &Welcome,
         earlier: Option<&Areas>,
+        guard: bool,
     ) -> Result<(Areas, ControlReader, u128), AreaError> {
         let control_bytes = welcome.control_bytes.get();
         let head_bytes = ControlLayout::CLASSES_OFFSET + CLASSES_MAX as u64 * 8;
@@ -252,8 +267,7 @@ impl Areas {
             "control",
             earlier.map(|areas| &areas.control),
             &descriptors.control,
-            control_bytes,
-            Access::ReadOnly,
+            (control_bytes, Access::ReadOnly, guard),
         )?;
         let (geometry, segment_id) = read_geometry(&control.mapping)?;
         let layout = ControlLayout::new(&geometry);
@@ -262,10 +276,31 @@ impl Areas {
             return Err(AreaError::ControlSize { found_bytes: control_bytes, expected_bytes });
         }
         check_file("control", &descriptors.control, layout.fixed_bytes())?;
-        let (pool, pool_writable) = open_pool(descriptors, &geometry, earlier)?;
+        let (pool, pool_writable) = open_pool(descriptors, &geometry, earlier, guard)?;
         check_pool(&pool, segment_id)?;
         let reader = ControlReader::new(Arc::clone(&control.mapping), geometry)?;
+        check_published(&descriptors.pool, reader.pool_bytes())?;
         Ok((Areas { control, pool, pool_writable }, reader, segment_id))
+    }
+
+    /// That nothing of control and pool is known to have been lost. Asked after reading: then what was
+    /// read was the files'.
+    // r[impl guest.torn]
+    #[inline]
+    pub(super) fn check_intact(&self) -> Result<(), Torn> {
+        if sigbus::tears() == 0 { Ok(()) } else { self.find_torn() }
+    }
+
+    #[cold]
+    fn find_torn(&self) -> Result<(), Torn> {
+        if self.control.mapping.is_torn() {
+            return Err(Torn { area: "control" });
+        }
+        let writable = self.pool_writable.as_ref().is_some_and(|area| area.mapping.is_torn());
+        if writable || self.pool.mapping.is_torn() {
+            return Err(Torn { area: "pool" });
+        }
+        Ok(())
     }
 
     pub(super) fn pool_views(&self) -> Result<PoolViews, AreaError> {
@@ -278,26 +313,35 @@ fn open_pool(
     descriptors: &Descriptors,
     geometry: &Geometry,
     earlier: Option<&Areas>,
+    guard: bool,
 ) -> Result<(Area, Option<Area>), AreaError> {
     let size_bytes = geometry.pool_bytes_max;
     let pool = Area::keep(
         "pool",
         earlier.map(|areas| &areas.pool),
         &descriptors.pool,
-        size_bytes,
-        Access::ReadOnly,
+        (size_bytes, Access::ReadOnly, guard),
     )?;
     let pool_writable = match &descriptors.pool_writable {
         Some(descriptor) => Some(Area::keep(
             "pool",
             earlier.and_then(|areas| areas.pool_writable.as_ref()),
             descriptor,
-            size_bytes,
-            Access::ReadWrite,
+            (size_bytes, Access::ReadWrite, guard),
         )?),
         None => None,
     };
     Ok((pool, pool_writable))
+}
+
+/// A pool that somebody has cut has lost published blocks. A device tells no size.
+fn check_published(pool: &OwnedFd, published_bytes: u64) -> Result<(), AreaError> {
+    let stat =
+        rustix::fs::fstat(pool).map_err(|source| AreaError::Examine { area: "pool", source })?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        check_file("pool", pool, published_bytes)?;
+    }
+    Ok(())
 }
 
 fn check_pool(pool: &Area, expected: u128) -> Result<(), AreaError> {

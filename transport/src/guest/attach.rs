@@ -215,7 +215,8 @@ fn enter(
     let welcome = welcomed.welcome;
     let descriptors = Descriptors::new(welcomed.descriptors, options.role)?;
     let earlier_areas = earlier.as_ref().map(|earlier| earlier.areas);
-    let (areas, control, segment_id) = Areas::open(&descriptors, &welcome, earlier_areas)?;
+    let (areas, control, segment_id) =
+        Areas::open(&descriptors, &welcome, earlier_areas, options.guard)?;
     let same = earlier.filter(|earlier| earlier.segment_id == segment_id);
     check_row(&control, &welcome)?;
     let (leases, kept) = take_leases(&descriptors, &control, &welcome, same.as_ref())?;
@@ -228,8 +229,13 @@ fn enter(
     let word = control.attached(row.into()).ok_or(no_row)?;
     let attached = Attached::new(word, welcome.serial.get());
     let rings = Rings::open(&descriptors, &welcome)?;
-    let fittings =
-        Fittings { control: &control, growth: &growth, options: &options, welcome: &welcome };
+    let fittings = Fittings {
+        areas: &areas,
+        control: &control,
+        growth: &growth,
+        options: &options,
+        welcome: &welcome,
+    };
     let pool = areas.pool_views()?;
     // Last: the watcher is a thread that would have to be stopped.
     let (link, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
@@ -334,6 +340,7 @@ fn take_leases(
 
 /// What a link is fitted out with.
 struct Fittings<'a> {
+    areas: &'a Areas,
     control: &'a ControlReader,
     growth: &'a Arc<Growth>,
     options: &'a GuestOptions,
@@ -362,6 +369,7 @@ impl Fittings<'_> {
             closed,
             socket,
             doorbell,
+            areas: self.areas.clone(),
             control: self.control.clone(),
             attached,
             heartbeat,

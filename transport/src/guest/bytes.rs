@@ -11,7 +11,8 @@ impl HeldSlot {
         // SAFETY: the host granted the slot to this attach alone and stored the answer before it
         // committed the frame that names it; it does not write there again before the slot is given
         // back, which dropping `self` does. Nobody in this process has the slot but `self`, which is
-        // borrowed. The pool is never truncated.
+        // borrowed. The host never truncates the pool; where somebody else
+        // does, the mapping's guard has zeroes there and the guest is told (`check_intact`).
         let bytes = unsafe { self.inner.pool.read.bytes(self.granted.offset, length_bytes) };
         // In range: checked against the pool's published size when the answer came.
         bytes.unwrap_or_default()
@@ -25,7 +26,8 @@ impl Deref for Reservation {
         let granted = self.held.granted;
         let Some(region) = &self.held.inner.pool.write else { return &[] };
         // SAFETY: the slot is granted to this attach alone, and in this process to this reservation
-        // alone, which is borrowed: nobody writes it meanwhile. The pool is never truncated.
+        // alone, which is borrowed: nobody writes it meanwhile. The host never truncates the pool; where somebody else
+        // does, the mapping's guard has zeroes there and the guest is told (`check_intact`).
         let bytes = unsafe { region.bytes(granted.offset, granted.slot_bytes) };
         bytes.unwrap_or_default()
     }
@@ -50,7 +52,8 @@ impl Deref for SlotGuard {
     fn deref(&self) -> &[u8] {
         // SAFETY: the guard holds a lease that was stored before the slot was seen published and
         // this guest attached, so the slot keeps its bytes until the lease is released, which
-        // dropping the last clone does; published bytes never change. The pool is never truncated.
+        // dropping the last clone does; published bytes never change. The host never truncates the pool; where somebody else
+        // does, the mapping's guard has zeroes there and the guest is told (`check_intact`).
         let bytes = unsafe { self.inner.pool.read.bytes(self.offset, self.length_bytes) };
         // In range: checked when the guard was made.
         bytes.unwrap_or_default()

@@ -73,6 +73,9 @@ pub enum LinkError {
         /// Its kind.
         kind: u8,
     },
+    /// A file that this guest has mapped was cut.
+    #[error(transparent)]
+    Torn(#[from] Torn),
     /// A payload whose length is not that of its kind.
     #[error("a frame of kind {kind} with {length} bytes, expected {expected}")]
     WrongLength {
@@ -139,6 +142,15 @@ pub enum LinkError {
         /// Size of the slot, in bytes.
         slot_bytes: u64,
     },
+}
+
+/// A file of the segment was cut while this guest has it mapped. What was lost reads as zeroes from
+/// then on, so nothing that was read since this guest was last asked is to be relied on.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the {area} area was cut while it was in use: what it has lost reads as zeroes")]
+pub struct Torn {
+    /// Which area: `control` or `pool`.
+    pub area: &'static str,
 }
 
 /// A guest handle was used in a forked child: the attach belongs to the parent.
@@ -311,6 +323,9 @@ pub enum LeaseError {
     /// This guest said goodbye.
     #[error("this guest is detached")]
     Detached,
+    /// A file that this guest has mapped was cut.
+    #[error(transparent)]
+    Torn(#[from] Torn),
     /// The slot table says what no host writes.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),

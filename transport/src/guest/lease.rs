@@ -1,6 +1,6 @@
 //! Guards that keep a published slot readable.
 
-use super::error::LeaseError;
+use super::error::{LeaseError, Torn};
 use super::{Guest, Inner};
 use crate::error::Corrupt;
 use crate::format::{COLD_BYTES, NOTE_BYTES};
@@ -80,6 +80,17 @@ impl SlotGuard {
         self.slot
     }
 
+    /// Whether every byte that was read through guards of this attach until now was the pool's, and
+    /// every number the control area's: to be asked after reading, where a file of the segment may
+    /// be cut. (A hole that was punched, and what a hostile writer stored, only a checksum tells.)
+    ///
+    /// # Errors
+    /// [`Torn`]: a file was cut; take nothing that was read for data.
+    // r[impl guest.torn]
+    pub fn check_intact(&self) -> Result<(), Torn> {
+        self.inner.areas.check_intact()
+    }
+
     /// The service's note on it.
     pub fn note(&self) -> [u64; NOTE_BYTES / 8] {
         self.inner.control.slot_note(self.slot.slot)
@@ -124,10 +135,16 @@ impl Guest {
         );
         let cell = match leased {
             Ok(cell) => cell,
-            Err(error) => return not_leased(error).map(|()| None),
+            Err(error) => {
+                // Zeroes in place of a slot table look like a block that has gone.
+                inner.areas.check_intact()?;
+                return not_leased(error).map(|()| None);
+            }
         };
         // From here on every way out that is no guard releases the cell.
-        match inner.locate(slot) {
+        let located = inner.locate(slot);
+        let located = inner.areas.check_intact().map_err(LeaseError::Torn).and(located);
+        match located {
             Ok((offset, length_bytes)) => {
                 let (inner, cell) = (Arc::clone(inner), Some(cell));
                 Ok(Some(SlotGuard { inner, cell, slot, offset, length_bytes }))

@@ -5,6 +5,7 @@
 //! short spin (with nobody else about, a whole call costs one lock and one unlock) and lets go as
 //! soon as another thread wants it.
 
+use super::areas::Areas;
 use super::desk::Desk;
 use super::error::{CallError, LinkEnd, LinkError};
 use super::magazine::{GIVE_BACK_MAX, GrantedSlot, Magazines};
@@ -59,6 +60,7 @@ pub(super) struct Link {
     pub(super) socket: Arc<AttachSocket>,
     /// What rings at the host: an eventfd of this guest.
     doorbell: OwnedFd,
+    areas: Areas,
     control: ControlReader,
     pub(super) attached: Attached,
     /// The heartbeat word, where no watcher beats it.
@@ -125,6 +127,7 @@ pub(super) struct LinkParts {
     pub(super) closed: Arc<AtomicBool>,
     pub(super) socket: Arc<AttachSocket>,
     pub(super) doorbell: OwnedFd,
+    pub(super) areas: Areas,
     pub(super) control: ControlReader,
     pub(super) attached: Attached,
     pub(super) heartbeat: Option<Heartbeat>,
@@ -150,8 +153,8 @@ impl Outgoing {
 
 impl Link {
     pub(super) fn new(parts: LinkParts) -> Link {
-        let LinkParts { state, closed, socket, doorbell, control, attached, heartbeat, polling } =
-            parts;
+        let LinkParts { state, closed, socket, doorbell, areas, .. } = parts;
+        let LinkParts { control, attached, heartbeat, polling, .. } = parts;
         Link {
             state: Mutex::new(state),
             contenders: AtomicU32::new(0),
@@ -159,6 +162,7 @@ impl Link {
             superseded: AtomicBool::new(false),
             socket,
             doorbell,
+            areas,
             control,
             attached,
             heartbeat,
@@ -245,6 +249,13 @@ impl Link {
         if state.end.is_none() && (self.is_closed() || state.desk.leaving) {
             let end = self.how_it_ended(state);
             self.finish(state, end);
+        }
+        // What was filled in a pool that was cut is nobody's but this process's: it must not be
+        // published.
+        if state.end.is_none()
+            && let Err(torn) = self.areas.check_intact()
+        {
+            self.finish(state, LinkEnd::Broken(LinkError::Torn(torn)));
         }
         state.end
     }

@@ -47,6 +47,7 @@ pub use attach::AttachError;
 pub use claim::ATTACH_FD_VARIABLE;
 pub use error::{
     CallError, DetachError, Forked, LeaseError, LinkEnd, LinkError, ReserveError, StaleReservation,
+    Torn,
 };
 pub use flight::Pending;
 pub use held::Reservation;

@@ -37,6 +37,11 @@ pub struct GuestOptions {
     /// Most bytes of free slots kept of each size class, if that is more than one slot. Default:
     /// 4 MiB.
     pub magazine_bytes_max: u64,
+    /// Survive that somebody cuts a file of the segment while this guest has it mapped: installs a
+    /// handler for SIGBUS in this process, which hands on what is not its own (see
+    /// `onecopy_shm::sigbus`). Then [`super::Torn`] is what tells of it; without it the process ends
+    /// at the next touch. Default: yes.
+    pub guard: bool,
     /// Most requests in flight, 1 to [`REQUESTS_MAX`]. Default: 1024.
     pub requests_max: u32,
 }
@@ -52,6 +57,7 @@ impl GuestOptions {
             watcher: true,
             magazine_slots_max: 64,
             magazine_bytes_max: 4 << 20,
+            guard: true,
             requests_max: 1024,
         }
     }

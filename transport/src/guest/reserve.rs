@@ -11,7 +11,7 @@ use super::wait::WaitError;
 use super::{Guest, Inner};
 use crate::format::Role;
 use crate::pool::ClassIndex;
-use crate::wire::{Refill, RequestError, kind};
+use crate::wire::{QuotaError, Refill, RequestError, kind};
 use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use std::sync::Arc;
@@ -205,7 +205,11 @@ impl Inner {
         };
         let for_room = matches!(
             error,
-            ReserveError::Refused(RequestError::Quota { .. } | RequestError::NoRoom { .. })
+            ReserveError::Refused(
+                RequestError::Quota { .. }
+                    | RequestError::NoRoom { .. }
+                    | RequestError::Over(QuotaError::Slots { .. })
+            )
         );
         if !for_room || state.desk.magazines.is_empty() {
             return Err((state, error));

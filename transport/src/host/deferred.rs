@@ -48,6 +48,7 @@ impl<S: Service> Core<S> {
             let (waiting, waiting_max) = (waiting as u64, DEFERRED_PER_GUEST_MAX as u64);
             return Err(SettleError::TooMany { waiting, waiting_max }.into());
         }
+        self.check_requests(who.serial)?;
         let asked = match header.kind {
             kind::SETTLE => asked_to_settle(who, bytes)?,
             _ => {

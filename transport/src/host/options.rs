@@ -50,6 +50,11 @@ pub struct HostOptions {
     /// For so long after a restart nothing that was there before is given up for room, unless all
     /// guests of the host before have come back or are gone. Zero: not at all.
     pub restart_grace: Duration,
+    /// Most slots granted to one guest, whatever their size; at least 1.
+    pub grant_slots_max: u32,
+    /// Most requests of one guest that the host has taken and not answered yet; at least 1. Those that
+    /// it has not taken are bounded by the guest's ring.
+    pub requests_max: u32,
     /// Most free slots kept ready in one guest's magazine of one class.
     pub magazine_slots_max: u32,
     /// Never sleep: poll the rings without pause.
@@ -90,6 +95,8 @@ impl HostOptions {
             leases_max: 32 << 10,
             grant_bytes_max: None,
             restart_grace: Duration::from_secs(10),
+            grant_slots_max: 1 << 16,
+            requests_max: 256,
             magazine_slots_max: 32,
             polling: false,
             allowed: Allowed::default(),

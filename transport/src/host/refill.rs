@@ -7,7 +7,7 @@ use crate::Serial;
 use crate::format::{PeerState, Role};
 use crate::pool::{ClassIndex, GrantError, NoRoom};
 use crate::service::{Service, ServiceContext};
-use crate::wire::{GrantedAt, Grants, Refill, RequestError, flag, kind};
+use crate::wire::{GrantedAt, Grants, QuotaError, Refill, RequestError, flag, kind};
 use onecopy_shm::SlotRef;
 use onecopy_shm::copy_shared;
 use std::mem::size_of;
@@ -17,8 +17,6 @@ use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 pub(super) const LIMBO_BATCH: usize = 64;
 /// Most bytes of free slots kept ready in one magazine, if that is more than one slot.
 const MAGAZINE_BYTES_MAX: u64 = 1 << 20;
-/// Most refills of one guest that may wait for growth.
-const PARKED_PER_GUEST_MAX: usize = 256;
 
 /// Bytes of a grant of so many slots.
 fn grants_bytes(slots: u32) -> u32 {
@@ -81,7 +79,7 @@ impl<S: Service> Core<S> {
         match self.grant_into(who.serial, class, count, Need::Asked, reply) {
             Ok(carried) => Ok(carried),
             Err(RequestError::NoRoom { growable_bytes, .. })
-                if growable_bytes > 0 && self.park(who, header.request_id, class, count) =>
+                if growable_bytes > 0 && self.park(who, header.request_id, class, count)? =>
             {
                 Ok(Carried::Silent)
             }
@@ -91,14 +89,32 @@ impl<S: Service> Core<S> {
 
     /// Lets a refill wait for growth that is under way or can be started.
     // r[impl growth.refill_waits]
-    fn park(&mut self, who: &Who, request_id: u32, class: ClassIndex, count: u32) -> bool {
-        let waiting = self.parked.iter().filter(|parked| parked.serial == who.serial).count();
-        if waiting >= PARKED_PER_GUEST_MAX || !self.grow_for(self.pool.classes().slot_bytes(class))
-        {
-            return false;
+    fn park(
+        &mut self,
+        who: &Who,
+        request_id: u32,
+        class: ClassIndex,
+        count: u32,
+    ) -> Result<bool, QuotaError> {
+        self.check_requests(who.serial)?;
+        if !self.grow_for(self.pool.classes().slot_bytes(class)) {
+            return Ok(false);
         }
         self.parked.push(Parked { serial: who.serial, request_id, class, count });
-        true
+        Ok(true)
+    }
+
+    /// Whether one more request of this guest may wait at the host.
+    // r[impl link.requests_quota]
+    pub fn check_requests(&self, serial: Serial) -> Result<(), QuotaError> {
+        let parked = self.parked.iter().filter(|parked| parked.serial == serial).count();
+        let deferred = self.deferred.iter().filter(|deferred| deferred.serial == serial).count();
+        let (in_flight, requests_max) =
+            ((parked + deferred) as u64, u64::from(self.options.requests_max));
+        if in_flight < requests_max {
+            return Ok(());
+        }
+        Err(QuotaError::Requests { in_flight, requests_max })
     }
 
     /// Grants up to `count` slots and writes them into `reply` as a [`Grants`] payload. Published
@@ -186,7 +202,12 @@ impl<S: Service> Core<S> {
 
     // r[impl pool.quota]
     fn check_quota(&self, serial: Serial, class: ClassIndex) -> Result<(), RequestError> {
-        let held_bytes = self.pool.granted_to(serial).bytes;
+        let held = self.pool.granted_to(serial);
+        let (held_slots, slots_max) = (held.slots, u64::from(self.options.grant_slots_max));
+        if held_slots >= slots_max {
+            return Err(QuotaError::Slots { held_slots, slots_max }.into());
+        }
+        let held_bytes = held.bytes;
         let wanted_bytes = self.pool.classes().slot_bytes(class);
         if held_bytes + wanted_bytes <= self.grant_quota_bytes {
             return Ok(());

@@ -31,6 +31,8 @@ fn every_request_error_travels_whole() {
         },
         RequestError::TooLarge { size_bytes: 1, slot_bytes_max: 2 },
         RequestError::Quota { held_bytes: 1, wanted_bytes: 2, quota_bytes: 3 },
+        QuotaError::Slots { held_slots: 1, slots_max: 2 }.into(),
+        QuotaError::Requests { in_flight: 1, requests_max: 2 }.into(),
         RequestError::WrongRole,
         RequestError::BadSlot { slot: 1, generation: 2, length_bytes: 3 },
         RequestError::UnknownKind { kind: 200 },

@@ -5,9 +5,11 @@ use crate::exit::Failure;
 use crate::guest::with_cache;
 use crate::out;
 use onecopy::cache::{Cache, PublishOptions, Published};
+use onecopy::error::LookupError;
 use onecopy::key::Key;
 use onecopy::size::ByteSize;
 use onecopy_transport::format::Role;
+use onecopy_transport::guest::LeaseError;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
@@ -104,6 +106,7 @@ pub fn get(args: &GetArgs) -> Result<(), Failure> {
             Some(path) => write_file(path, &block)?,
             None => out::bytes(&block)?,
         }
+        block.check_intact().map_err(LeaseError::Torn).map_err(LookupError::Lease)?;
         Ok(Some(block.len()))
     })?;
     if common.json {

@@ -9,6 +9,7 @@ use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy::size::ByteSize;
 use onecopy_transport::host::{Host, HostHandle, HostOptions};
 use onecopy_transport::segment::{DestroyError, DirError, SegmentPath, destroy as destroy_segment};
+use onecopy_transport::socket::Allowed;
 use serde_json::json;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let service = CacheService::new(CacheServiceOptions {
         capacity: capacity(args),
         policy: args.policy,
-        ..CacheServiceOptions::default()
+        pins_per_peer_max: args.quotas.pins_max,
     });
     let host = Host::start(options, service);
     if let Ok(host) = &host {
@@ -88,6 +89,7 @@ fn capacity(args: &ServeArgs) -> Capacity {
 // r[impl cli.serve.ring]
 // r[impl cli.serve.restart-grace]
 // r[impl cli.serve.kill]
+// r[impl cli.serve.quotas]
 fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, Failure> {
     check_sizes(args)?;
     // The parser sees to it that it is at most 64M.
@@ -107,6 +109,12 @@ fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, 
     options.kill_suspects_after = args.kill_suspects_after.map(Duration::from_secs_f64);
     options.polling = args.polling;
     options.remove_on_leave = args.rm;
+    options.allowed =
+        Allowed { uids: args.allow.allow_uid.clone(), gids: args.allow.allow_gid.clone() };
+    options.grant_slots_max = args.quotas.grant_slots_max;
+    options.grant_bytes_max = args.quotas.grant_bytes_max.map(ByteSize::bytes);
+    options.leases_max = args.quotas.leases_max;
+    options.requests_max = args.quotas.requests_max;
     Ok(options)
 }
 

@@ -1,6 +1,7 @@
 //! `serve` and `destroy`.
 
 use super::Place;
+use super::guests::{AllowArgs, QuotaArgs};
 use super::values::{granule, positive, ring, seconds};
 use clap::Args;
 use onecopy::policy::PolicyKind;
@@ -85,6 +86,10 @@ pub struct ServeArgs {
     /// Never sleep: one core spins for the shortest answers
     #[arg(long)]
     pub polling: bool,
+    #[command(flatten)]
+    pub allow: AllowArgs,
+    #[command(flatten)]
+    pub quotas: QuotaArgs,
 }
 
 const DESTROY_HELP: &str = "\

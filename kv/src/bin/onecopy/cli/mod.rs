@@ -1,6 +1,7 @@
 //! The command line: what can be asked, in words that teach.
 
 mod blocks;
+mod guests;
 mod host;
 mod peers;
 mod replay;

@@ -45,3 +45,49 @@ fn power_of_two(text: &str, min: u64, max: u64) -> Result<ByteSize, String> {
 fn parse(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|error: onecopy::size::ParseSizeError| error.to_string())
 }
+
+/// Cells of a lease table.
+pub fn leases(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(value) if (8..=1 << 20).contains(&value) && value.is_multiple_of(8) => Ok(value),
+        _ => Err("expected a multiple of 8 from 8 to 1048576".to_owned()),
+    }
+}
+
+/// A user's id.
+pub fn user(text: &str) -> Result<u32, String> {
+    id(text, "user", "/etc/passwd")
+}
+
+/// A group's id.
+pub fn group(text: &str) -> Result<u32, String> {
+    id(text, "group", "/etc/group")
+}
+
+/// What the kernel gives where there is no id: nobody can be listed by it.
+const ID_OVERFLOW: u32 = 65_534;
+
+/// A number, or the number of a name in a file whose lines begin with name, password and number.
+// r[impl cli.serve.allow]
+fn id(text: &str, what: &str, file: &str) -> Result<u32, String> {
+    let found = match text.parse() {
+        Ok(id) => Some(id),
+        Err(_) => {
+            let known =
+                std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+            known.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let named = fields.next() == Some(text);
+                fields.nth(1).filter(|_| named)?.parse().ok()
+            })
+        }
+    };
+    match found {
+        Some(ID_OVERFLOW) => Err(format!(
+            "{what} {ID_OVERFLOW} stands for whoever has no id here and cannot be let in"
+        )),
+        Some(u32::MAX) => Err(format!("{} is no {what}'s id", u32::MAX)),
+        Some(id) => Ok(id),
+        None => Err(format!("{file} has no {what} {text:?}, expected a name there or a number")),
+    }
+}

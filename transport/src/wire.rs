@@ -12,6 +12,7 @@ pub use peers::{
 };
 
 pub use quota::QuotaError;
+use quota::other_refusal;
 
 use crate::Serial;
 use crate::format::Role;
@@ -424,11 +425,7 @@ impl RequestError {
             5 => RequestError::BadSlot { slot: a, generation: b, length_bytes: c },
             6 => RequestError::UnknownKind { kind: a },
             7 => RequestError::Malformed { kind: a, length_bytes: b, offset: c },
-            code => {
-                let settle = SettleError::decode(code, [a, b, c, d]).map(RequestError::Settle);
-                let over = || QuotaError::decode(code, [a, b, c, d]).map(RequestError::Over);
-                return settle.or_else(over);
-            }
+            code => return other_refusal(code, [a, b, c, d]),
         })
     }
 }

@@ -1,4 +1,5 @@
 //! Who may attach, and what each guest may have.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use crate::rig::{Host, Outcome, Running, Space, call, onecopy, run};
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
 //! Refusals for what one guest may have at most, beside the bytes of its grants.
 
+use super::{RequestError, SettleError};
 use thiserror::Error;
 
 /// A guest has as much of something as it may.
@@ -43,11 +44,17 @@ impl QuotaError {
     }
 
     /// The refusal that travelled; `None` for a code that is none of these.
-    pub(super) fn decode(code: u64, [first, second, ..]: [u64; 4]) -> Option<QuotaError> {
+    fn decode(code: u64, [first, second, ..]: [u64; 4]) -> Option<QuotaError> {
         Some(match code.checked_sub(CODE_FIRST)? {
             0 => QuotaError::Slots { held_slots: first, slots_max: second },
             1 => QuotaError::Requests { in_flight: first, requests_max: second },
             _ => return None,
         })
     }
+}
+
+/// The refusal whose code belongs to one of the errors of their own.
+pub(super) fn other_refusal(code: u64, numbers: [u64; 4]) -> Option<RequestError> {
+    let settle = SettleError::decode(code, numbers).map(RequestError::Settle);
+    settle.or_else(|| QuotaError::decode(code, numbers).map(RequestError::Over))
 }

@@ -9,7 +9,7 @@ use onecopy::error::{AskError, LookupError};
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{CallError, Guest, GuestOptions};
-use onecopy_transport::host::{Host, HostEvent, HostHandle};
+use onecopy_transport::host::{Host, HostEvent, HostHandle, Settlement};
 use onecopy_transport::segment::SegmentPath;
 use onecopy_transport::socket::AttachSocket;
 use rustix::net::Shutdown;
@@ -142,6 +142,10 @@ impl Script {
             "host_cut_off" => {
                 let host = self.host.as_ref().ok_or("no host")?;
                 text(host.cut_off(number(1) as u32, "by hand", soon()))
+            }
+            "host_write_off" => {
+                let host = self.host.as_ref().ok_or("no host")?;
+                text(host.settle(number(1) as u32, Settlement::WriteOff, soon()))
             }
             "repeat" => (0..number(1)).try_fold(String::new(), |_, _| self.obey(&words[2..])),
             "call" => {

@@ -17,6 +17,9 @@ const LEASES_OF_OTHER: u32 = 1;
 /// In a setup: the host is killed, and another one starts in its place.
 pub const HOST_AGAIN: &str = "host again";
 
+/// In a setup: the guest is cut off.
+pub const CUT_OFF: &str = "cut off";
+
 /// What is done to bring something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -28,6 +31,8 @@ pub enum Deed {
     Kill,
     /// The guest is cut off.
     CutOff,
+    /// What the guest holds is written off.
+    WriteOff,
     /// The host leaves.
     Leave,
 }
@@ -78,6 +83,10 @@ impl Life {
         for order in scenario.setup {
             match *order {
                 ATTACH => drop(guest.attach(order)),
+                CUT_OFF => {
+                    let serial = guest.serial();
+                    assert_eq!(host.ok(&format!("host_cut_off {serial}")), "true");
+                }
                 HOST_AGAIN => {
                     host.kill();
                     host = Peer::start(PEER, segment.path());
@@ -101,6 +110,10 @@ impl Life {
                 let serial = self.guest.serial();
                 self.host.try_order(&format!("host_cut_off {serial}"));
             }
+            Deed::WriteOff => {
+                let serial = self.guest.serial();
+                self.host.try_order(&format!("host_write_off {serial}"));
+            }
             Deed::Leave => self.host.try_order("host_leave"),
         }
     }
@@ -121,7 +134,7 @@ impl Life {
                 }
             }
             Deed::Kill => self.wait_recovered(),
-            Deed::CutOff => drop(self.host.answer_or_end()),
+            Deed::CutOff | Deed::WriteOff => drop(self.host.answer_or_end()),
             Deed::Leave => {
                 if self.host.answer_or_end().is_some() {
                     wait_for("the goodbye or the end of the host", || {
@@ -186,7 +199,11 @@ impl Life {
         go_on(&mut self.other);
         self.other.kill();
         host.wait_stat("guests", 0);
-        for figure in ["slots_granted", "slots_retired", "slots_quarantined", "pinned_blocks"] {
+        // What is written off stays away from everybody until the segment is made anew.
+        if self.scenario.deed != Deed::WriteOff {
+            assert_eq!(host.stat("slots_quarantined"), 0);
+        }
+        for figure in ["slots_granted", "slots_retired", "pinned_blocks"] {
             assert_eq!(host.stat(figure), 0, "{figure}");
         }
         host.assert_clean();
@@ -223,7 +240,8 @@ impl Life {
         self.guest.ok("reattach");
         self.guest.ok("check");
         self.guest.ok("batch_get 1 99");
-        if self.guest.ok("scribble 85") != "0" {
+        // What was written off is nobody's to publish.
+        if self.guest.ok("scribble 85") != "0" && self.scenario.deed != Deed::WriteOff {
             assert!(self.guest.ok("publish 60").contains("First"));
             assert_ne!(self.other.ok("get 60"), "miss");
             assert_eq!(self.other.ok("delete 60"), "true");

@@ -1,7 +1,8 @@
 //! Processes that die, or stand still, between any two of their steps: at every shared store of every
 //! operation, and at every named place of the source.
 //!
-//! `ONECOPY_CRASH_ROUNDS=all` leaves out no store; without it long operations are sampled.
+//! `ONECOPY_CRASH_ROUNDS=all` leaves out no store but in a restart, most of which clears the index, and
+//! in double crashes; without it long operations are sampled.
 #![cfg(debug_assertions)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 

@@ -7,6 +7,7 @@ use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{CommitError, GrantError, ReadError, RingError};
 use onecopy_transport::guest::ReserveError;
 use onecopy_transport::host::{ServeError, StartError};
+use onecopy_transport::process::ProcessError;
 use thiserror::Error;
 
 /// Why a benchmark has no result.
@@ -50,6 +51,8 @@ pub(crate) enum BenchError {
     Publish(#[from] PublishError),
     #[error("looking up: {0}")]
     Lookup(#[from] LookupError),
+    #[error("a process: {0}")]
+    Process(#[from] ProcessError),
     #[error("block {number} was there before it was published")]
     NotFirst { number: u64 },
     #[error("block {number} is not there")]

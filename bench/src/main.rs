@@ -10,6 +10,7 @@ mod error;
 mod partner;
 mod payload;
 mod pin;
+mod reclaim;
 mod report;
 mod ring;
 mod rounds;
@@ -60,6 +61,17 @@ enum Bench {
     Lookup,
     /// Waking a sleeping peer with a doorbell, beside a bare byte over a Unix socket.
     Wake,
+    /// Taking back 1000 slots of a guest that was killed, from a readable pidfd on, and apart from that
+    /// what the kernel takes to end it. `--trips` are the deaths of one round.
+    Reclaim,
+    /// The guest of `reclaim`. Started by it.
+    #[command(hide = true)]
+    ReclaimGuest {
+        segment: std::path::PathBuf,
+        /// The core to stay on.
+        #[arg(long)]
+        core: Option<usize>,
+    },
     /// The host of `publish` and `lookup`. Started by them.
     #[command(hide = true)]
     CacheHost {
@@ -100,6 +112,9 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::CacheHost { segment, core } = &command.bench {
         return cache_host::serve(segment, *core);
     }
+    if let Bench::ReclaimGuest { segment, core } = &command.bench {
+        return reclaim::guest(segment, *core);
+    }
     let cores = Cores::choose()?;
     cores.pin_first()?;
     let mut report = Report::new(options.json, &cores);
@@ -108,6 +123,7 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Publish => cache::run_publish(options, &cores, &mut report),
         Bench::Lookup => cache::run_lookup(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
-        Bench::Partner { .. } | Bench::CacheHost { .. } => Ok(()),
+        Bench::Reclaim => reclaim::run(options, &cores, &mut report),
+        Bench::Partner { .. } | Bench::CacheHost { .. } | Bench::ReclaimGuest { .. } => Ok(()),
     }
 }

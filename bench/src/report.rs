@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -38,6 +39,39 @@ pub(crate) struct Label<'a> {
     pub(crate) is_rate: bool,
     /// In how many operations of a hundred the other side was asleep.
     pub(crate) slept_percent: Option<f64>,
+}
+
+/// A span of time that has no baseline, measured many times.
+pub(crate) struct Span<'a> {
+    /// Its name for machines.
+    pub(crate) name: &'a str,
+    /// From what to what, for people.
+    pub(crate) text: &'a str,
+    /// Slots that the process held.
+    pub(crate) slots: u64,
+    /// Memory of the process that was mapped, and that it had touched, where that matters.
+    pub(crate) memory: Option<Memory>,
+    /// Every time that was measured.
+    pub(crate) times: Vec<Duration>,
+}
+
+/// Memory of a process.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) mapped_bytes: u64,
+    pub(crate) touched_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SpanFigure<'a> {
+    name: &'a str,
+    slots: u64,
+    count: usize,
+    p50_ns: u64,
+    p99_ns: u64,
+    max_ns: u64,
+    #[serde(flatten)]
+    memory: Option<Memory>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,6 +140,32 @@ impl Report {
         println!("  {ratio_min:.2} to {ratio_max:.2} in {rounds} rounds");
         if let Some(slept) = label.slept_percent {
             println!("  the peer was asleep in {slept:.1} % of the wakes");
+        }
+    }
+}
+
+impl Report {
+    /// Tells one span.
+    pub(crate) fn span(&mut self, span: Span<'_>) {
+        let Span { name, text, slots, memory, mut times } = span;
+        times.sort_unstable();
+        let count = times.len();
+        let at = |percent: usize| {
+            let place = count.saturating_sub(1) * percent / 100;
+            times.get(place).copied().unwrap_or_default()
+        };
+        let (p50, p99, max) = (at(50), at(99), at(100));
+        if self.json {
+            let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            let (p50_ns, p99_ns, max_ns) = (ns(p50), ns(p99), ns(max));
+            let figure = SpanFigure { name, slots, count, p50_ns, p99_ns, max_ns, memory };
+            return print_json(&figure);
+        }
+        println!("{text}, {slots} slots, {count} times");
+        println!("  median {p50:?}, 99 % within {p99:?}, longest {max:?}");
+        if let Some(Memory { mapped_bytes, touched_bytes }) = memory {
+            let mib = |bytes: u64| bytes >> 20;
+            println!("  {} MiB mapped, {} MiB touched", mib(mapped_bytes), mib(touched_bytes));
         }
     }
 }

@@ -49,6 +49,27 @@ fn each_figure_has_its_baseline() {
     }
 }
 
+#[test]
+fn reclaim_tells_the_hosts_part_and_the_kernels() {
+    let output = bench(&["reclaim", "--json", "--rounds", "2", "--trips", "2"]).output();
+    let output = output.expect("running");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [header, reclaim, teardown] = lines.as_slice() else { unreachable!("{text}") };
+    assert!(header["machine"]["cpu"].is_string(), "{header}");
+    assert_eq!((&reclaim["name"], &teardown["name"]), (&"reclaim".into(), &"teardown".into()));
+    for figure in [reclaim, teardown] {
+        assert_eq!((&figure["slots"], &figure["count"]), (&1000.into(), &4.into()), "{figure}");
+        let number = |name: &str| figure[name].as_u64().expect(name);
+        assert!(number("p50_ns") <= number("p99_ns") && number("p99_ns") <= number("max_ns"));
+    }
+    let touched = teardown["touched_bytes"].as_u64().expect("touched");
+    assert!(touched >= 1000 << 16, "{teardown}");
+    assert!(reclaim.get("touched_bytes").is_none(), "{reclaim}");
+}
+
 /// A benchmark that is killed at the end of its test, however that ends.
 struct Running(Child);
 

@@ -138,7 +138,8 @@ pub enum Refusal {
         sender: u64,
     },
     /// The host could not make the files or descriptors of this attach.
-    #[error("the host ran out of files or memory for this attach (system error {errno})")]
+    #[error("the host ran out of room, files or memory for this attach, as its log says: {}",
+        std::io::Error::from_raw_os_error(i32::try_from(*errno).unwrap_or(0)))]
     Resources {
         /// The system's error number.
         errno: u64,

@@ -88,3 +88,12 @@ fn a_hello_is_refused_with_the_field_that_is_wrong() {
         );
     }
 }
+
+// r[verify resources.full]
+#[test]
+fn what_a_host_ran_out_of_is_told_in_words() {
+    let text = Refusal::Resources { errno: 28 }.to_string();
+    assert!(text.contains("room") && text.contains("No space left on device"), "{text}");
+    // Whatever number comes, it is told and no more.
+    assert!(!Refusal::Resources { errno: u64::MAX }.to_string().is_empty());
+}

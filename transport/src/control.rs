@@ -15,10 +15,12 @@ mod writer;
 
 pub use check::{HeaderError, read_geometry};
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) use writer::tests_support::StoreLog;
 pub use writer::{ControlWriter, InitialiseError};
 
 use crate::Serial;
+use crate::edges::{EXTENT_LOAD, HEADER_LOAD, PEER_LOAD, PUBLISH_LOAD};
 use crate::error::{Corrupt, GeometryError};
 use crate::format::{
     COLD_BYTES, ExtentEntry, HostState, NOTE_BYTES, PeerRow, PeerState, Role, SegmentHeader,
@@ -252,7 +254,7 @@ impl ControlReader {
             u32::try_from(found).map_err(|_| corrupt(what, found, "at most 32 bits"))
         };
         // edge: control.peer
-        let bits = self.load(self.places.peer(row, offset_of!(PeerRow, state)), Ordering::Acquire);
+        let bits = self.load(self.places.peer(row, offset_of!(PeerRow, state)), PEER_LOAD);
         let state =
             PeerState::decode(bits).ok_or_else(|| corrupt("state in peer row", bits, "0 to 3"))?;
         if state == PeerState::Vacant {
@@ -312,7 +314,7 @@ impl ControlReader {
         let field = |offset, ordering| self.load(self.places.extent(unit, offset), ordering);
         ExtentFields {
             // edge: control.extent
-            slot_bytes: field(offset_of!(ExtentEntry, slot_bytes), Ordering::Acquire),
+            slot_bytes: field(offset_of!(ExtentEntry, slot_bytes), EXTENT_LOAD),
             unit_count: field(offset_of!(ExtentEntry, unit_count), Ordering::Relaxed),
             slot_first: field(offset_of!(ExtentEntry, slot_first), Ordering::Relaxed),
             slot_count: field(offset_of!(ExtentEntry, slot_count), Ordering::Relaxed),
@@ -323,7 +325,7 @@ impl ControlReader {
     #[inline]
     pub fn slot_word(&self, slot: u32) -> u64 {
         // edge: control.publish
-        self.load_slot_word(slot, Ordering::Acquire)
+        self.load_slot_word(slot, PUBLISH_LOAD)
     }
 
     /// State word of a slot, for a protocol that says with which ordering.
@@ -376,7 +378,7 @@ impl ControlReader {
 
     fn header(&self, offset: usize) -> u64 {
         // edge: control.sizes for the two sizes; for the rest it costs nothing and saves a table
-        self.load(Some(places::header(offset)), Ordering::Acquire)
+        self.load(Some(places::header(offset)), HEADER_LOAD)
     }
 
     #[inline]
@@ -389,4 +391,8 @@ impl ControlReader {
 }
 
 #[cfg(test)]
+#[cfg(loom)]
+mod loom;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

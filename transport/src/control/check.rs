@@ -1,6 +1,7 @@
 //! Reading the header of a control area that somebody else made.
 
 use super::places::header;
+use crate::edges::MAGIC_LOAD;
 use crate::error::GeometryError;
 use crate::format::{CLASSES_MAX, CONTROL_MAGIC, FORMAT_VERSION, SegmentHeader};
 use crate::layout::{ControlLayout, Geometry};
@@ -58,7 +59,7 @@ pub fn read_geometry(mapping: &Arc<Mapping>) -> Result<(Geometry, u128), HeaderE
     let load = |offset, ordering| words.load(header(offset), ordering).unwrap_or(0);
     let field = |offset| load(offset, Ordering::Relaxed);
     // edge: control.magic
-    let found = load(offset_of!(SegmentHeader, magic), Ordering::Acquire);
+    let found = load(offset_of!(SegmentHeader, magic), MAGIC_LOAD);
     if found != CONTROL_MAGIC {
         return Err(HeaderError::WrongMagic { found });
     }

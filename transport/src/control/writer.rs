@@ -5,6 +5,7 @@ use super::{
     COLD_WORDS, ControlError, ControlReader, ExtentFields, NOTE_WORDS, PeerFields, Suspicion,
 };
 use crate::Serial;
+use crate::edges::{EXTENT_STORE, HEADER_STORE, PEER_STORE, PUBLISH_STORE, mutant};
 use crate::format::{
     CONTROL_MAGIC, ExtentEntry, FORMAT_VERSION, HostState, PeerRow, PeerState, SegmentHeader,
     SlotCold, SlotEntry,
@@ -95,6 +96,9 @@ impl ControlWriter {
 
     pub(super) fn lay_out(&self, segment_id: u128) {
         let geometry = Arc::clone(&self.reader.geometry);
+        if mutant!("control_magic_first") {
+            self.set_header(offset_of!(SegmentHeader, magic), CONTROL_MAGIC);
+        }
         let fields = [
             (offset_of!(SegmentHeader, layout_fingerprint), self.layout().fingerprint()),
             (offset_of!(SegmentHeader, segment_id_low), segment_id as u64),
@@ -223,15 +227,16 @@ impl ControlWriter {
     pub fn set_peer_state(&self, row: u64, state: PeerState) {
         let word = self.places().peer(row, offset_of!(PeerRow, state));
         // edge: control.peer
-        self.store(word, state.bits(), Ordering::Release);
+        self.store(word, state.bits(), PEER_STORE);
     }
 
     /// Stores the serial of the attach whose leases protect what they name, or 0 for none. Whoever
     /// cuts a peer off fences (SeqCst) after this, before it looks through the leases.
     pub fn set_attached(&self, row: u64, serial: Serial) {
         let word = self.places().peer(row, offset_of!(PeerRow, attached));
-        // edge: control.peer
-        self.store(word, serial.into(), Ordering::Release);
+        // Relaxed: in a row that is filled the state follows; a cut-off is ordered by its fence
+        // (lease.cut-off).
+        self.store(word, serial.into(), Ordering::Relaxed);
     }
 
     /// Stores the entry of an extent that starts at `unit`; its slot size last.
@@ -255,7 +260,7 @@ impl ControlWriter {
     fn set_extent_slot_bytes(&self, unit: u64, slot_bytes: u64) {
         let word = self.places().extent(unit, offset_of!(ExtentEntry, slot_bytes));
         // edge: control.extent
-        self.store(word, slot_bytes, Ordering::Release);
+        self.store(word, slot_bytes, EXTENT_STORE);
     }
 
     /// Stores the state word of a slot.
@@ -263,7 +268,7 @@ impl ControlWriter {
     pub fn set_slot_word(&self, slot: u32, word: SlotWord) {
         let place = self.places().slot(slot, offset_of!(SlotEntry, word));
         // edge: control.publish
-        self.store(place, word.bits(), Ordering::Release);
+        self.store(place, word.bits(), PUBLISH_STORE);
     }
 
     /// Stores where a slot lies. Only while its word says `Uncarved`.
@@ -302,7 +307,7 @@ impl ControlWriter {
 
     fn set_header(&self, offset: usize, value: u64) {
         // edge: control.sizes and control.magic; for the rest it costs nothing and saves a table
-        self.store(Some(header(offset)), value, Ordering::Release);
+        self.store(Some(header(offset)), value, HEADER_STORE);
     }
 
     #[inline]

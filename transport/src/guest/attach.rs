@@ -1,11 +1,12 @@
 //! Becoming a guest: the handshake, and what is built from what the host hands out.
 
 use super::areas::{AreaError, Areas, Descriptors, Rings, open_leases};
+use super::clones::Leases;
+use super::closing::Closing;
 use super::desk::Desk;
 use super::error::{Forked, LinkEnd};
 use super::growth::Growth;
 use super::kept::KeptSlots;
-use super::lease::Leases;
 use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
 use super::parker::Parked;
@@ -257,7 +258,7 @@ fn enter(
             growth,
             link,
             slots_seen: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
+            closing: Closing::new(),
             succession: Succession::default(),
             watcher: Mutex::new(watcher),
             text_turn: Mutex::new(()),

@@ -7,7 +7,6 @@ use crate::wire::kind;
 use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use std::sync::PoisonError;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// How long the last drop waits for room for its goodbye.
@@ -48,7 +47,7 @@ impl Guest {
         inner.close()?;
         let result = inner.say_goodbye(deadline);
         if !matches!(result, Ok(()) | Err(DetachError::DeadlineExceeded { sent: true })) {
-            inner.closing.store(false, Ordering::Relaxed);
+            inner.closing.give_up();
         }
         result
     }
@@ -59,17 +58,14 @@ impl Inner {
     fn close(&self) -> Result<(), DetachError> {
         // Slots are taken out of stock, and out of answers, with the mutex.
         let state = self.link.lock();
-        self.closing.store(true, Ordering::Relaxed);
-        // edge: guest.closing: either a thread that leases sees `closing`, or its lease is seen here.
-        fence(Ordering::SeqCst);
-        let leases = self.leases.table.in_use();
+        let leases = self.closing.begin(&self.leases.table);
         let slots = self.kept.count();
         let requests = state.desk.pending.awaited();
         drop(state);
         if leases == 0 && slots == 0 && requests == 0 {
             return Ok(());
         }
-        self.closing.store(false, Ordering::Relaxed);
+        self.closing.give_up();
         Err(DetachError::InUse { leases, slots, requests })
     }
 

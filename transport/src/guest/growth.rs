@@ -1,10 +1,10 @@
 //! Growth of the pool, noticed before anything of the new part is handed out.
 
 use crate::control::ControlReader;
+use crate::edges::{NOTICED_LOAD, NOTICED_STORE};
+use crate::sync::{AtomicU64, Mutex, PoisonError, ThreadId, current_thread};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
 
 /// Called with the published size before and after, in bytes.
 type Callback = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -27,9 +27,9 @@ impl Growth {
         Growth {
             control,
             noticed,
-            callbacks: Mutex::default(),
-            telling: Mutex::default(),
-            teller: Mutex::default(),
+            callbacks: Mutex::new(Vec::new()),
+            telling: Mutex::new(()),
+            teller: Mutex::new(None),
         }
     }
 
@@ -37,7 +37,7 @@ impl Growth {
     #[inline]
     pub(super) fn noticed_bytes(&self) -> u64 {
         // edge: guest.noticed
-        self.noticed.load(Ordering::Acquire)
+        self.noticed.load(NOTICED_LOAD)
     }
 
     /// Adds a callback; returns the size from which on it is told, in bytes.
@@ -52,7 +52,7 @@ impl Growth {
         let callbacks = earlier.callbacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner) = callbacks;
         // edge: guest.noticed
-        self.noticed.store(earlier.noticed_bytes(), Ordering::Release);
+        self.noticed.store(earlier.noticed_bytes(), NOTICED_STORE);
     }
 
     /// Makes sure that everything below `end` (bytes) was told before it is handed out. Returns
@@ -86,12 +86,12 @@ impl Growth {
             callback(old, new);
         }
         // edge: guest.noticed
-        self.noticed.store(new, Ordering::Release);
+        self.noticed.store(new, NOTICED_STORE);
     }
 
     fn is_teller(&self) -> bool {
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
-        *teller == Some(thread::current().id())
+        *teller == Some(current_thread().id())
     }
 }
 
@@ -100,7 +100,7 @@ struct Teller<'a>(&'a Growth);
 
 impl<'a> Teller<'a> {
     fn begin(growth: &'a Growth) -> Teller<'a> {
-        Teller::set(growth, Some(thread::current().id()));
+        Teller::set(growth, Some(current_thread().id()));
         Teller(growth)
     }
 

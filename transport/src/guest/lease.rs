@@ -4,62 +4,12 @@ use super::error::{LeaseError, Torn};
 use super::{Guest, Inner};
 use crate::error::Corrupt;
 use crate::format::{COLD_BYTES, NOTE_BYTES};
+use onecopy_shm::LeaseCell;
 use onecopy_shm::error::LeaseError as NoLease;
-use onecopy_shm::{LeaseCell, LeaseTable};
 use onecopy_shm::{SlotRef, SlotWord};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-
-/// Leases whose clones are counted in one piece of memory.
-const COUNTS_PER_PART: usize = 1024;
-
-/// The lease table of this process with the number of clones of each guard. It outlives an attach:
-/// every later attach to the same segment goes on with it.
-#[derive(Debug)]
-pub(super) struct Leases {
-    pub(super) table: LeaseTable,
-    /// Clones beyond the first of the guard in each cell, made when the first clone is.
-    clones: Vec<OnceLock<Box<[AtomicU32]>>>,
-}
-
-impl Leases {
-    pub(super) fn new(table: LeaseTable) -> Leases {
-        let parts = (table.capacity() as usize).div_ceil(COUNTS_PER_PART);
-        Leases { table, clones: (0..parts).map(|_| OnceLock::new()).collect() }
-    }
-
-    /// Counts a clone.
-    // r[impl guest.lease.clones]
-    fn add_clone(&self, cell: &LeaseCell) {
-        let index = cell.index() as usize;
-        let Some(part) = self.clones.get(index / COUNTS_PER_PART) else { return };
-        let part = part.get_or_init(|| (0..COUNTS_PER_PART).map(|_| AtomicU32::new(0)).collect());
-        // Relaxed: the guard that is cloned keeps the lease meanwhile.
-        part[index % COUNTS_PER_PART].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether the guard that is dropped is the last of its clones.
-    fn is_last(&self, cell: &LeaseCell) -> bool {
-        let index = cell.index() as usize;
-        let part = self.clones.get(index / COUNTS_PER_PART).and_then(OnceLock::get);
-        let Some(clones) = part.and_then(|part| part.get(index % COUNTS_PER_PART)) else {
-            return true;
-        };
-        // edge: guest.clones. At 0 there is no other clone, and nobody who could make
-        // one.
-        if clones.load(Ordering::Acquire) == 0 {
-            return true;
-        }
-        // Two clones that go at once both see 1: the second one finds 0 here and is the last.
-        // edge: guest.clones
-        if clones.fetch_sub(1, Ordering::AcqRel) == 0 {
-            clones.store(0, Ordering::Relaxed);
-            return true;
-        }
-        false
-    }
-}
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A published slot, leased: `Deref` to its bytes, in place. The bytes do not change and the slot is
 /// not reused before the last clone is dropped, also when its block is deleted meanwhile, the host
@@ -172,7 +122,7 @@ impl Inner {
     /// Offset and length in bytes of a slot that was leased just now.
     #[inline]
     fn locate(&self, slot: SlotRef) -> Result<(u64, u64), LeaseError> {
-        if self.closing.load(Ordering::Relaxed) {
+        if self.closing.is_begun() {
             return Err(LeaseError::Detached);
         }
         let offset = self.control.slot_offset(slot.slot);

@@ -14,6 +14,8 @@ mod attach;
 mod bytes;
 mod calls;
 mod claim;
+mod clones;
+mod closing;
 mod desk;
 mod error;
 mod flight;
@@ -60,12 +62,13 @@ use crate::control::ControlReader;
 use crate::format::Role;
 use crate::layout::Geometry;
 use areas::{Areas, PoolViews};
+use clones::Leases;
+use closing::Closing;
 use growth::Growth;
 use kept::KeptSlots;
-use lease::Leases;
 use link::Link;
 use onecopy_shm::{Access, ForkGuard, Region};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use succession::Succession;
 use watcher::Watcher;
@@ -104,7 +107,7 @@ struct Inner {
     /// Slots of the slot table known to be real.
     slots_seen: AtomicU64,
     /// A goodbye is under way: no new leases.
-    closing: AtomicBool,
+    closing: Closing,
     succession: Succession,
     watcher: Mutex<Option<Watcher>>,
     /// Held by the thread that is being told a text.

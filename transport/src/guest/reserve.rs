@@ -15,7 +15,6 @@ use crate::wire::{QuotaError, Refill, RequestError, kind};
 use onecopy_shm::copy_shared;
 use std::mem::size_of;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -144,7 +143,7 @@ impl Inner {
         if let Some(end) = self.link.end_of(state) {
             return Err(ReserveError::Link(end));
         }
-        if self.closing.load(Ordering::Relaxed) {
+        if self.closing.is_begun() {
             return Err(ReserveError::Link(LinkEnd::Detached));
         }
         Ok(state.desk.magazines.pop(class).map(|granted| HeldSlot::new(self, granted)))

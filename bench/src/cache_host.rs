@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use onecopy::policy::PolicyKind;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
@@ -15,9 +16,28 @@ use onecopy_transport::segment::SegmentPath;
 use crate::error::{BenchError, Step};
 use crate::pin::{self, Cores};
 
-/// Blocks the cache holds before it evicts.
-const CAPACITY_BLOCKS: u64 = 16 << 10;
-const POOL_BYTES: u64 = 256 << 20;
+/// How large a segment is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) pool_bytes: u64,
+    pub(crate) granule_bytes: u64,
+    /// Blocks the cache holds before it evicts.
+    pub(crate) capacity_blocks: u64,
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size { pool_bytes: 256 << 20, granule_bytes: 4096, capacity_blocks: 16 << 10 }
+    }
+}
+
+impl Size {
+    /// Room for so many blocks in slots of one granule, and for what guests have in stock.
+    pub(crate) fn of_blocks(blocks: u64, granule_bytes: u64) -> Size {
+        let pool_bytes = (blocks + blocks / 8 + 4096) * granule_bytes + (4 << 20);
+        Size { pool_bytes, granule_bytes, capacity_blocks: blocks }
+    }
+}
 /// How long an orderly end may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,31 +46,46 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct CacheHost {
     child: Child,
     segment: PathBuf,
+    core: Option<usize>,
+    size: Size,
 }
 
 impl CacheHost {
     /// Starts it on the partner's core and waits until it serves.
     pub(crate) fn start(cores: &Cores) -> Result<CacheHost, BenchError> {
+        CacheHost::start_sized(cores, Size::default())
+    }
+
+    /// The same, on a segment of another size.
+    pub(crate) fn start_sized(cores: &Cores, size: Size) -> Result<CacheHost, BenchError> {
+        static HOSTS: AtomicU32 = AtomicU32::new(0);
         let parent = SegmentPath::default_for_user();
-        let name = format!("bench-{}", std::process::id());
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{}-{number}", std::process::id());
         let segment = parent.as_path().with_file_name(name);
-        let program = std::env::current_exe().step("find this program")?;
-        let mut command = Command::new(program);
-        command.arg("cache-host").arg(&segment);
-        if let Some(core) = cores.second() {
-            command.args(["--core", &core.to_string()]);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Ctrl-C is for the parent, whose end is told to the host.
-        command.process_group(0);
-        let mut child = command.spawn().step("start the host")?;
-        let output = child.stdout.take();
-        let host = CacheHost { child, segment };
+        let core = cores.second();
+        let child = spawn(&segment, core, size)?;
+        let mut host = CacheHost { child, segment, core, size };
+        host.wait_until_it_serves()?;
+        Ok(host)
+    }
+
+    /// Kills the host and starts the next one on its segment; how many nanoseconds its start took, the
+    /// start of its process not included.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<f64, BenchError> {
+        self.child.kill().step("kill the host")?;
+        self.child.wait().step("wait for the killed host")?;
+        self.child = spawn(&self.segment, self.core, self.size)?;
+        self.wait_until_it_serves()
+    }
+
+    /// The host says how many nanoseconds its start took.
+    fn wait_until_it_serves(&mut self) -> Result<f64, BenchError> {
         let mut line = String::new();
-        if let Some(output) = output {
+        if let Some(output) = self.child.stdout.take() {
             BufReader::new(output).read_line(&mut line).step("hear that the host serves")?;
         }
-        if line.is_empty() { Err(BenchError::PartnerEnded) } else { Ok(host) }
+        line.trim().parse().map_err(|_| BenchError::PartnerEnded)
     }
 
     pub(crate) fn segment(&self) -> &Path {
@@ -66,19 +101,38 @@ impl Drop for CacheHost {
     }
 }
 
+fn spawn(segment: &Path, core: Option<usize>, size: Size) -> Result<Child, BenchError> {
+    let program = std::env::current_exe().step("find this program")?;
+    let mut command = Command::new(program);
+    command.arg("cache-host").arg(segment);
+    command.args(["--pool-bytes", &size.pool_bytes.to_string()]);
+    command.args(["--granule-bytes", &size.granule_bytes.to_string()]);
+    command.args(["--capacity-blocks", &size.capacity_blocks.to_string()]);
+    if let Some(core) = core {
+        command.args(["--core", &core.to_string()]);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    // Ctrl-C is for the parent, whose end is told to the host.
+    command.process_group(0);
+    command.spawn().step("start the host")
+}
+
 /// The host's life: serves until its input ends, which it also does when whoever started it is killed.
-pub(crate) fn serve(segment: &Path, core: Option<usize>) -> Result<(), BenchError> {
+pub(crate) fn serve(segment: &Path, core: Option<usize>, size: Size) -> Result<(), BenchError> {
     core.map_or(Ok(()), pin::pin)?;
     let mut options = HostOptions::new(segment);
-    options.pool_bytes = POOL_BYTES;
-    options.pool_bytes_max = POOL_BYTES;
+    options.pool_bytes = size.pool_bytes;
+    options.pool_bytes_max = size.pool_bytes;
+    options.granule_bytes = size.granule_bytes;
     options.remove_on_leave = true;
     let service = CacheService::new(CacheServiceOptions {
-        capacity: Capacity::Blocks(CAPACITY_BLOCKS),
+        capacity: Capacity::Blocks(size.capacity_blocks),
         policy: PolicyKind::Lru,
         ..CacheServiceOptions::default()
     });
+    let started = Instant::now();
     let host = Host::start(options, service)?;
+    let took = started.elapsed();
     let handle = host.handle();
     std::thread::spawn(move || {
         // The input brings nothing but its end. A host that has ended needs no telling.
@@ -88,6 +142,6 @@ pub(crate) fn serve(segment: &Path, core: Option<usize>) -> Result<(), BenchErro
         eprintln!("onecopy-bench: the host did not leave in {LEAVE_TIMEOUT:?}");
         std::process::exit(1);
     });
-    println!("serving");
+    println!("{}", took.as_nanos());
     Ok(host.serve()?)
 }

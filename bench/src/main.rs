@@ -12,6 +12,7 @@ mod payload;
 mod pin;
 mod reclaim;
 mod report;
+mod restart;
 mod ring;
 mod rounds;
 mod socket;
@@ -72,10 +73,21 @@ enum Bench {
         #[arg(long)]
         core: Option<usize>,
     },
-    /// The host of `publish` and `lookup`. Started by them.
+    /// Serving again after a kill with 1,000 to a million published blocks, beside a segment without.
+    Restart,
+    /// The host of `publish`, `lookup` and `restart`. Started by them.
     #[command(hide = true)]
     CacheHost {
         segment: std::path::PathBuf,
+        /// Bytes of pool.
+        #[arg(long)]
+        pool_bytes: u64,
+        /// Bytes of the smallest slot.
+        #[arg(long)]
+        granule_bytes: u64,
+        /// Blocks before it evicts.
+        #[arg(long)]
+        capacity_blocks: u64,
         /// The core to stay on.
         #[arg(long)]
         core: Option<usize>,
@@ -109,8 +121,13 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::Partner { job, parent, core } = command.bench {
         return partner::serve(job, parent, core);
     }
-    if let Bench::CacheHost { segment, core } = &command.bench {
-        return cache_host::serve(segment, *core);
+    if let Bench::CacheHost { segment, pool_bytes, granule_bytes, capacity_blocks, core } =
+        &command.bench
+    {
+        let (pool_bytes, granule_bytes) = (*pool_bytes, *granule_bytes);
+        let size =
+            cache_host::Size { pool_bytes, granule_bytes, capacity_blocks: *capacity_blocks };
+        return cache_host::serve(segment, *core, size);
     }
     if let Bench::ReclaimGuest { segment, core } = &command.bench {
         return reclaim::guest(segment, *core);
@@ -122,6 +139,7 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Ring => ring::run(options, &cores, &mut report),
         Bench::Publish => cache::run_publish(options, &cores, &mut report),
         Bench::Lookup => cache::run_lookup(options, &cores, &mut report),
+        Bench::Restart => restart::run(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
         Bench::Reclaim => reclaim::run(options, &cores, &mut report),
         Bench::Partner { .. } | Bench::CacheHost { .. } | Bench::ReclaimGuest { .. } => Ok(()),

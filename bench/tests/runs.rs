@@ -30,6 +30,7 @@ fn each_figure_has_its_baseline() {
         ("ring", &["ring_round_trip_64", "ring_round_trip_56", "ring_depth_64"][..]),
         ("publish", &["publish"]),
         ("lookup", &["lookup"]),
+        ("restart", &["restart_1k", "restart_10k", "restart_100k", "restart_1m"]),
         ("wake", &["wake_round_trip"]),
     ] {
         let lines = figures(bench_name);

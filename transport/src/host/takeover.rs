@@ -64,6 +64,8 @@ impl<S: Service> Host<S> {
         self.join_attaches();
         self.put_guard_up();
         self.offer_published(&slots);
+        // What it puts in order for its first request is part of the start.
+        self.core.tick_service();
         self.core.reclaim();
         if let Err(error) = self.remove_ownerless_files() {
             tracing::warn!(%error, "files of guests of an earlier host were not removed");

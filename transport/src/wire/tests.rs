@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::Role;
 
 #[test]
 fn every_refusal_travels_whole() {

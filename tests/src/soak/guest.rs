@@ -213,6 +213,13 @@ impl Worker {
         }
     }
 
+    /// In the middle of a fill, now and then: most are over too soon to be killed in.
+    fn dawdle(&mut self) {
+        if self.random.below(8) == 0 {
+            std::thread::sleep(Duration::from_micros(self.random.below(300)));
+        }
+    }
+
     fn at(&self, point: Point) {
         self.board.set_point(self.args.place, point);
     }

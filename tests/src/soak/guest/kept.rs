@@ -167,6 +167,7 @@ impl Worker {
         let step = bytes.len().div_ceil(FILL_STEPS).max(1);
         for (part, target) in bytes.chunks(step).zip(fill.chunks_mut(step)) {
             target[..part.len()].copy_from_slice(part);
+            self.dawdle();
         }
         let options = self.publish_options();
         self.at(Point::Publishing);

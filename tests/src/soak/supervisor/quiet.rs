@@ -71,15 +71,27 @@ impl Campaign<'_> {
         Ok(self.is_well())
     }
 
+    /// The audit that a new host would make, on the segment of one that was killed. There may be
+    /// none yet, and who reserved memory for the dead host may not have ended.
+    pub(super) fn look_at_what_is_left(&mut self) {
+        if let Ok(path) = SegmentPath::new(self.segment()) {
+            let _ = self.audit_left(&path);
+        }
+    }
+
+    fn audit_left(&mut self, path: &SegmentPath) -> Result<(), String> {
+        let seen = inspect(path, self.fittings.profile.service());
+        let audit = seen.map_err(|error| error.to_string())?.audit;
+        let report = audit.ok_or("its lock is still held")?.report;
+        let found = report.findings().iter().map(|it| format!("a segment without a host: {it}"));
+        self.tally.audit.extend(found);
+        Ok(())
+    }
+
     fn remove_segment(&mut self) {
         let result = SegmentPath::new(self.segment()).map_err(|error| error.to_string());
         let result = result.and_then(|path| {
-            let seen = inspect(&path, self.fittings.profile.service());
-            let audit = seen.map_err(|error| error.to_string())?.audit;
-            let report = audit.ok_or("its lock is still held")?.report;
-            let found =
-                report.findings().iter().map(|it| format!("a segment without a host: {it}"));
-            self.tally.audit.extend(found);
+            self.audit_left(&path)?;
             destroy(&path).map_err(|error| error.to_string())
         });
         if let Err(error) = result {

@@ -8,6 +8,8 @@ use super::plan::{Act, Round};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
+/// Killed hosts of which one is followed by a look at the segment before the next one starts.
+const INSPECT_EVERY: u64 = 8;
 /// Guests that are stopped at a time at most.
 const STOPPED_MAX: usize = 2;
 
@@ -46,6 +48,9 @@ impl Campaign<'_> {
         }
         host.process.kill()?;
         self.tally.kill(Victim::Host, point);
+        if self.tally.host_kills.is_multiple_of(INSPECT_EVERY) {
+            self.look_at_what_is_left();
+        }
         self.bury_host(absence);
         Ok(())
     }

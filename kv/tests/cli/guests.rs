@@ -30,8 +30,10 @@ fn reachable(space: &Space) -> std::path::PathBuf {
     program
 }
 
+// r[verify cli.serve.allow]
+// r[verify socket.allowed]
+// r[verify segment.shared]
 #[test]
-#[ignore = "another user of the list is still refused on the way to the socket (EACCES)"]
 fn users_and_groups_of_the_list_come_in_and_no_others() {
     let space = Space::new();
     let program = reachable(&space);
@@ -56,7 +58,7 @@ fn users_and_groups_of_the_list_come_in_and_no_others() {
             // The directory is its owner's alone.
             found.refused(3, &[&segment]);
         } else {
-            found.refused(3, &[&user, "may not attach"]);
+            found.refused(3, &[&user, "not allowed"]);
         }
         // The files themselves are nobody else's either way.
         for file in ["control", "pool", "lock"] {

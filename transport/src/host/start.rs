@@ -119,6 +119,9 @@ impl<S: Service> Host<S> {
         };
         let (commands_in, commands) = channel();
         let poller = Poller::new().map_err(resources("an epoll"))?;
+        if options.allowed.others() {
+            dir.allow_other_users()?;
+        }
         let mode = match options.allowed.others() {
             true => SocketMode::Everybody,
             false => SocketMode::Private,

@@ -106,10 +106,12 @@ fn a_peer_row_is_seen_whole_or_vacant() {
         attached: true,
         role: Role::Writer,
         pid: 77,
+        process_inode: 99,
         start_time_ticks: 1234,
         boot_id: 3 << 64 | 4,
         uid: 1000,
         lease_serial: 5,
+        suspicion: None,
     };
     race(
         |control| control.set_peer(0, &PEER),

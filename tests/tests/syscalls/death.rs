@@ -14,9 +14,10 @@ fn kill_host(segment: &Segment, nth: u32, orders: &[&str]) -> Option<bool> {
         let answer = host.try_tell(order);
         answer.is_some_and(|answer| answer.starts_with("ok"))
     });
-    let seen = trap.disarm();
-    assert_eq!(answered, seen.hit.is_none(), "it lives as long as it is let");
-    if answered {
+    let met = trap.disarm().hit.is_some();
+    assert!(answered || met, "it lives as long as it is let");
+    // It may have answered in the moment in which another thread of it was met.
+    if !met {
         return Some(false);
     }
     host.wait();

@@ -99,7 +99,10 @@ impl Operation for Start {
     }
 
     fn after_failure(&mut self, met: &Met) {
-        assert!(!self.0.segment.path().exists() || met.is_removal(), "something is left");
+        // The peer's own thread comes after a start that has succeeded: that segment stays.
+        let has_started = met.call.name == "clone3";
+        let left = self.0.segment.path().exists();
+        assert!(!left || has_started || met.is_removal(), "something is left");
         assert_eq!(self.0.host.descriptors(), self.0.idle, "descriptors are left");
     }
 

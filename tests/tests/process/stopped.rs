@@ -53,8 +53,10 @@ fn a_guest_that_is_stopped_anywhere_and_cut_off_changes_nothing_that_others_read
         guest.ok("scribble 85");
         let said = guest.error("ping");
         assert!(said.contains("CutOff"), "round {round}: {said}");
-        let said = guest.error("load_stop");
-        assert!(said.contains("CutOff"), "round {round}: {said}");
+        // Its load learns the same, unless it is told to end before it has made another call.
+        let said = guest.tell("load_stop");
+        let is_right = said.starts_with("ok") && said.split(' ').nth(3) == Some("0");
+        assert!(is_right || said.contains("CutOff"), "round {round}: {said}");
         assert!(guest.error("publish 1").contains("CutOff"));
         use_all_room(&mut other, 2000 * (round + 1) + 1000);
         host.assert_clean();

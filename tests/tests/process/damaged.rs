@@ -1,8 +1,8 @@
 //! Files of a segment that somebody damaged: refused, and left as they are.
 
 use onecopy::service::{CacheService, CacheServiceOptions};
-use onecopy_tests::harness::{Segment, TestHost, small_host};
-use onecopy_transport::format::{ExtentEntry, SegmentHeader};
+use onecopy_tests::harness::{RawGuest, Segment, TestHost, small_host};
+use onecopy_transport::format::{ExtentEntry, Role, SegmentHeader, SlotCold};
 use onecopy_transport::host::{Host, StartError};
 use onecopy_transport::inspect::{InspectError, inspect};
 use onecopy_transport::layout::ControlLayout;
@@ -89,6 +89,26 @@ fn an_extent_of_impossible_size_is_found_by_a_look_that_ends() {
     assert!(!found.audit.unwrap().report.is_clean());
     assert_eq!(found.classes[&geometry.classes[0]].slots, u64::MAX);
     assert!(matches!(start(&segment), StartError::Pool(_)));
+}
+
+// r[verify inspect.damaged]
+#[test]
+fn slots_of_impossible_size_are_told_of_by_a_look_that_ends() {
+    let segment = Segment::new();
+    let host = TestHost::start(&segment);
+    let mut guest = RawGuest::attach(segment.path(), Role::Writer);
+    let slots = [guest.reserve(5000), guest.reserve(5000)];
+    host.leave().unwrap();
+    let layout = ControlLayout::new(&geometry(&segment));
+    for slot in slots {
+        let entry = layout.slots_cold + u64::from(slot.slot - 1) * size_of::<SlotCold>() as u64;
+        let place = entry + offset_of!(SlotCold, slot_bytes) as u64;
+        control(&segment).write_all_at(&u64::MAX.to_le_bytes(), place).unwrap();
+    }
+    let found = inspect(&SegmentPath::new(segment.path()).unwrap(), service()).unwrap();
+    assert!(!found.audit.unwrap().report.is_clean());
+    let granted = found.peers[0].granted;
+    assert!(granted.slots >= 2 && granted.bytes == u64::MAX, "{granted:?}");
 }
 
 fn geometry(segment: &Segment) -> onecopy_transport::layout::Geometry {

@@ -15,7 +15,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    pub(crate) fn add(&mut self, slot_bytes: u64) {
+    pub(super) fn add(&mut self, slot_bytes: u64) {
         self.slots += 1;
         self.bytes += slot_bytes;
     }

@@ -1,6 +1,7 @@
 //! Files of a segment that somebody damaged: refused, and left as they are.
 
 use onecopy::service::{CacheService, CacheServiceOptions};
+use onecopy_shm::SERIAL_MAX;
 use onecopy_tests::harness::{RawGuest, Segment, TestHost, small_host};
 use onecopy_transport::format::{ExtentEntry, Role, SegmentHeader, SlotCold};
 use onecopy_transport::host::{Host, StartError};
@@ -109,6 +110,20 @@ fn slots_of_impossible_size_are_told_of_by_a_look_that_ends() {
     assert!(!found.audit.unwrap().report.is_clean());
     let granted = found.peers[0].granted;
     assert!(granted.slots >= 2 && granted.bytes == u64::MAX, "{granted:?}");
+}
+
+// r[verify attach.serial]
+#[test]
+fn a_last_serial_that_no_host_can_have_given_is_refused() {
+    for serial_last in [u64::from(SERIAL_MAX) + 1, u64::MAX] {
+        let segment = Segment::new();
+        TestHost::start(&segment).leave().unwrap();
+        let place = offset_of!(SegmentHeader, serial_last) as u64;
+        control(&segment).write_all_at(&serial_last.to_le_bytes(), place).unwrap();
+        let error = start(&segment);
+        assert!(matches!(error, StartError::Pool(_)), "{error}");
+        assert!(error.to_string().contains(&format!("{serial_last:#x}")), "{error}");
+    }
 }
 
 fn geometry(segment: &Segment) -> onecopy_transport::layout::Geometry {

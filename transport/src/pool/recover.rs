@@ -14,6 +14,7 @@ use crate::Serial;
 use crate::audit::AuditReport;
 use crate::control::ControlWriter;
 use crate::error::Corrupt;
+use onecopy_shm::SERIAL_MAX;
 
 /// A slot that an earlier life left in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,11 +219,13 @@ impl VarSlotPool {
 fn check_sizes(control: &ControlWriter) -> Result<(), RecoverError> {
     let geometry = control.geometry();
     let header = |what, found, max| {
-        let corrupt = Corrupt { what, number: 0, found, expected: "at most the segment's largest" };
+        let corrupt =
+            Corrupt { what, number: 0, found, expected: "at most the largest there can be" };
         if found <= max { Ok(()) } else { Err(corrupt) }
     };
     header("pool size", control.pool_bytes(), geometry.pool_bytes_max)?;
     header("number of slots", control.slots_ready(), geometry.slots_max)?;
+    header("last serial", control.serial_last(), SERIAL_MAX.into())?;
     let units = geometry.units_max();
     if units > UNIT_COUNT_MAX { Err(RecoverError::TooManyUnits { units }) } else { Ok(()) }
 }

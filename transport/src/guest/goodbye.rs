@@ -45,11 +45,7 @@ impl Guest {
         self.check_process()?;
         let inner = &self.inner;
         inner.close()?;
-        let result = inner.say_goodbye(deadline);
-        if !matches!(result, Ok(()) | Err(DetachError::DeadlineExceeded { sent: true })) {
-            inner.closing.give_up();
-        }
-        result
+        inner.say_goodbye(deadline)
     }
 }
 
@@ -70,9 +66,13 @@ impl Inner {
     }
 
     fn say_goodbye(&self, deadline: Instant) -> Result<(), DetachError> {
-        let (state, request_id) = self.send_goodbye(deadline).map_err(|error| match error {
-            CallError::Link(end) => DetachError::Link(end),
-            _ => DetachError::DeadlineExceeded { sent: false },
+        let (state, request_id) = self.send_goodbye(deadline).map_err(|error| {
+            // Once it is sent the host may have it on record, and leases are no longer looked at.
+            self.closing.give_up();
+            match error {
+                CallError::Link(end) => DetachError::Link(end),
+                _ => DetachError::DeadlineExceeded { sent: false },
+            }
         })?;
         let (mut state, result) = match self.link.await_or_keep(state, request_id, deadline) {
             Err((state, CallError::DeadlineExceeded { .. })) => {

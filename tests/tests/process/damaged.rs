@@ -112,17 +112,21 @@ fn slots_of_impossible_size_are_told_of_by_a_look_that_ends() {
     assert!(granted.slots >= 2 && granted.bytes == u64::MAX, "{granted:?}");
 }
 
-// r[verify attach.serial]
+// r[verify pool.recover]
 #[test]
-fn a_last_serial_that_no_host_can_have_given_is_refused() {
-    for serial_last in [u64::from(SERIAL_MAX) + 1, u64::MAX] {
+fn counts_that_no_host_can_have_come_to_are_refused() {
+    for (field, count) in [
+        (offset_of!(SegmentHeader, serial_last), u64::from(SERIAL_MAX) + 1),
+        (offset_of!(SegmentHeader, serial_last), u64::MAX),
+        (offset_of!(SegmentHeader, boot_epoch), u64::MAX),
+        (offset_of!(SegmentHeader, coarse_clock_s), u64::MAX),
+    ] {
         let segment = Segment::new();
         TestHost::start(&segment).leave().unwrap();
-        let place = offset_of!(SegmentHeader, serial_last) as u64;
-        control(&segment).write_all_at(&serial_last.to_le_bytes(), place).unwrap();
+        control(&segment).write_all_at(&count.to_le_bytes(), field as u64).unwrap();
         let error = start(&segment);
         assert!(matches!(error, StartError::Pool(_)), "{error}");
-        assert!(error.to_string().contains(&format!("{serial_last:#x}")), "{error}");
+        assert!(error.to_string().contains(&format!("{count:#x}")), "{error}");
     }
 }
 

@@ -16,6 +16,9 @@ use crate::control::ControlWriter;
 use crate::error::Corrupt;
 use onecopy_shm::SERIAL_MAX;
 
+/// The most that a count from 0 by single steps can have come to: from there it still goes on.
+const COUNT_MAX: u64 = u64::MAX >> 1;
+
 /// A slot that an earlier life left in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundSlot {
@@ -226,6 +229,8 @@ fn check_sizes(control: &ControlWriter) -> Result<(), RecoverError> {
     header("pool size", control.pool_bytes(), geometry.pool_bytes_max)?;
     header("number of slots", control.slots_ready(), geometry.slots_max)?;
     header("last serial", control.serial_last(), SERIAL_MAX.into())?;
+    header("boot epoch", control.boot_epoch(), COUNT_MAX)?;
+    header("coarse clock", control.coarse_clock_s(), COUNT_MAX)?;
     let units = geometry.units_max();
     if units > UNIT_COUNT_MAX { Err(RecoverError::TooManyUnits { units }) } else { Ok(()) }
 }

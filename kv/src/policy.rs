@@ -12,14 +12,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-mod fifo;
-mod lru;
+use by_age::ByAge;
+
+mod by_age;
 mod order;
 #[cfg(test)]
 mod tests;
 
-pub use fifo::Fifo;
-pub use lru::Lru;
 pub use order::OrderFault;
 
 /// An eviction policy: an order among the published blocks.
@@ -125,10 +124,7 @@ impl PolicyKind {
     /// An empty policy of this kind, for slot ids from 1 to `slots_max`. Memory follows the largest
     /// slot id seen (24 bytes each), not `slots_max`.
     pub fn build(self, slots_max: u32) -> Box<dyn Policy> {
-        match self {
-            PolicyKind::Lru => Box::new(Lru::new(slots_max)),
-            PolicyKind::Fifo => Box::new(Fifo::new(slots_max)),
-        }
+        Box::new(ByAge::new(self, slots_max))
     }
 }
 

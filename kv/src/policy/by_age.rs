@@ -1,25 +1,26 @@
-//! First in, first out.
+//! Least recently used and first in, first out, both exact: the oldest block goes first, and the two
+//! differ in whether use makes a block young again.
 
 use super::order::Order;
 use super::{OrderFault, Policy, PolicyKind};
 
-/// The block that was published first is the victim, however often it is used.
+/// The oldest block is the victim. Exact: no sampling, no second chance.
 #[derive(Debug)]
-pub struct Fifo {
+pub(super) struct ByAge {
+    kind: PolicyKind,
     order: Order,
 }
 
-impl Fifo {
-    /// An empty policy for slot ids from 1 to `slots_max`.
-    pub fn new(slots_max: u32) -> Fifo {
-        Fifo { order: Order::new(slots_max) }
+impl ByAge {
+    /// An empty policy of this kind for slot ids from 1 to `slots_max`.
+    pub(super) fn new(kind: PolicyKind, slots_max: u32) -> ByAge {
+        ByAge { kind, order: Order::new(slots_max) }
     }
 }
 
-// r[impl policy.fifo]
-impl Policy for Fifo {
+impl Policy for ByAge {
     fn kind(&self) -> PolicyKind {
-        PolicyKind::Fifo
+        self.kind
     }
 
     fn insert(&mut self, slot: u32, class: u16) -> bool {
@@ -50,8 +51,13 @@ impl Policy for Fifo {
         self.order.renewed_since(stamp, most, each);
     }
 
+    // r[impl policy.lru]
+    // r[impl policy.fifo]
     fn touch(&mut self, slot: u32) -> bool {
-        self.order.holds(slot)
+        match self.kind {
+            PolicyKind::Lru => self.order.renew(slot),
+            PolicyKind::Fifo => self.order.holds(slot),
+        }
     }
 
     fn remove(&mut self, slot: u32) -> bool {

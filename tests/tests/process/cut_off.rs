@@ -1,6 +1,6 @@
 //! Guests that the host has cut off, and that live on.
 
-use crate::PEER;
+use crate::{PEER, busy_writer};
 use onecopy_shm::SlotRef;
 use onecopy_tests::harness::{Peer, Segment, TestHost, soon};
 use onecopy_transport::format::Role;
@@ -12,11 +12,8 @@ use onecopy_transport::host::{CutOffReason, HostEvent};
 fn a_guest_that_is_cut_off_learns_it_and_keeps_what_it_reads_until_it_dies() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    let mut guest = busy_writer(&segment, 3);
     let mut other = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 3");
     assert!(host.handle().cut_off(guest.serial(), "by hand", soon()).unwrap());
     host.wait_event("cut off", |event| match event {
         HostEvent::CutOff { serial, reason } if *serial == guest.serial() => {

@@ -1,7 +1,7 @@
 //! Guests that die, and guests that only look as if they had.
 
-use crate::PEER;
 use crate::embedded::Embedded;
+use crate::{PEER, busy_writer};
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_tests::harness::{Peer, Random, Segment, TestHost, wait_for};
 use onecopy_transport::format::RINGS_REQUEST_OFFSET;
@@ -155,10 +155,7 @@ fn a_closed_socket_is_not_a_death() {
 fn a_process_whose_main_thread_has_ended_is_alive() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
+    let mut guest = busy_writer(&segment, 2);
     guest.ok("main_thread_ends");
     let status = format!("/proc/{}/status", guest.pid());
     wait_for("the end of the main thread", || {

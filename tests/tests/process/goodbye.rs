@@ -1,8 +1,8 @@
 //! Guests that leave in order.
 
-use crate::PEER;
+use crate::busy_writer;
 use onecopy::service::{CacheService, CacheServiceOptions};
-use onecopy_tests::harness::{Peer, Segment, TestHost};
+use onecopy_tests::harness::{Segment, TestHost};
 use onecopy_transport::inspect::inspect;
 use onecopy_transport::segment::SegmentPath;
 
@@ -17,10 +17,7 @@ fn rows(segment: &Segment) -> usize {
 fn a_goodbye_is_refused_while_anything_is_held_and_then_leaves_nothing() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
+    let mut guest = busy_writer(&segment, 2);
     let refused = guest.error("detach");
     assert!(refused.contains("InUse { leases: 1, slots: 2, requests: 0 }"), "{refused}");
     guest.ok("let_go");
@@ -47,10 +44,7 @@ fn a_goodbye_is_refused_while_anything_is_held_and_then_leaves_nothing() {
 fn the_last_drop_says_goodbye_after_all_that_it_held() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
+    let mut guest = busy_writer(&segment, 2);
     guest.ok("drop_cache");
     std::thread::sleep(std::time::Duration::from_millis(100));
     assert_eq!(host.stat("departed"), 0, "guards keep the attach");

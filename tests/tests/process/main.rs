@@ -29,5 +29,16 @@ mod takeover;
 mod torn;
 mod unmapped;
 
+use onecopy_tests::harness::{Peer, Segment};
+
 /// The program of the peers.
 const PEER: &str = env!("CARGO_BIN_EXE_onecopy-test-peer");
+
+/// A writer that has published block 1, reads it in place, and has so many slots to fill.
+fn busy_writer(segment: &Segment, slots: u32) -> Peer {
+    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    guest.ok("store 1 5000");
+    guest.ok("hold 1");
+    guest.ok(&format!("reserve 9000 {slots}"));
+    guest
+}

@@ -1,6 +1,6 @@
 //! Requests that cannot be: each is told apart, and nothing is lost by asking.
 
-use crate::PEER;
+use crate::{PEER, busy_writer};
 use onecopy::error::PublishError;
 use onecopy_tests::harness::{Peer, Segment, TestHost, key, payload, soon};
 use onecopy_transport::format::Role;
@@ -107,11 +107,8 @@ fn a_pool_whose_room_sits_in_the_wrong_class_says_so() {
 fn a_forked_child_is_no_guest_and_its_end_changes_nothing() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    let mut guest = busy_writer(&segment, 2);
     let mut other = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
     for _ in 0..5 {
         assert_eq!(guest.ok("fork"), "Some(77)", "what the child exits with");
     }

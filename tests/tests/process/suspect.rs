@@ -1,7 +1,7 @@
 //! Guests whose heartbeat is late.
 
-use crate::PEER;
 use crate::embedded::Embedded;
+use crate::{PEER, busy_writer};
 use onecopy::protocol::{Head, PublishEntry, kind as kv_kind};
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_tests::harness::{Peer, RawGuest, Segment, TestHost, key, soon};
@@ -38,11 +38,8 @@ fn wait_cleared(host: &mut TestHost, wanted: u32) {
 fn a_stopped_guest_is_suspected_keeps_what_it_holds_and_is_cleared() {
     let segment = Segment::new();
     let mut host = TestHost::with(&segment, wary);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    let mut guest = busy_writer(&segment, 2);
     let mut other = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
     guest.stop();
     wait_suspected(&mut host, guest.serial());
     other.ok("delete 1");

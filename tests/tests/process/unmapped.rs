@@ -1,6 +1,6 @@
 //! Processes that live and have left the segment.
 
-use crate::PEER;
+use crate::{PEER, busy_writer};
 use onecopy_tests::harness::{Peer, Segment, TestHost, soon};
 use rustix::process::{Pid, test_kill_process};
 
@@ -37,10 +37,7 @@ fn a_guest_that_executes_another_program_is_gone_though_its_process_lives() {
 fn a_guest_that_was_cut_off_is_gone_when_it_has_let_go_of_everything() {
     let segment = Segment::new();
     let mut host = TestHost::start(&segment);
-    let mut guest = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
-    guest.ok("reserve 9000 2");
+    let mut guest = busy_writer(&segment, 2);
     assert!(host.handle().cut_off(guest.serial(), "by hand", soon()).unwrap());
     assert!(guest.error("ping").contains("CutOff"));
     guest.ok("drop_cache");

@@ -5,7 +5,9 @@ use super::growth::Growth;
 use super::options::HostOptions;
 use super::peer::{Stock, Who};
 use super::refill::Parked;
+use super::settle::Settling;
 use super::stats::Counters;
+use super::walks::Walks;
 use crate::control::ControlWriter;
 use crate::format::Role;
 use crate::layout::Geometry;
@@ -28,8 +30,12 @@ pub(super) struct Core<S> {
     /// The lease table of every process that is not proven dead, by attach.
     pub leases: Vec<LeasesOf>,
     pub growth: Growth,
-    /// Requests about peers, which are answered when all peers can be looked at.
+    /// Requests to settle a peer, which are carried out when all peers can be looked at.
     pub deferred: Vec<Deferred>,
+    /// Peers that were sent SIGKILL, with whoever waits for their end.
+    pub settling: Vec<Settling>,
+    /// Requests for the audit and for peers.
+    pub walks: Walks,
     /// Refills that wait for the pool to grow.
     pub parked: Vec<Parked>,
     pub clock_s: u64,
@@ -103,8 +109,9 @@ impl<S: Service> Core<S> {
             kind::HANDOVER => self.hand_over(who, bytes),
             kind::GOODBYE => goodbye(who, header, bytes, reply),
             kind::PING => Ok(echo(bytes, reply)),
-            kind::STATS | kind::AUDIT => self.text_piece(header, text, bytes, reply),
-            kind::PEERS | kind::SETTLE => self.defer(who, header, bytes),
+            kind::STATS | kind::AUDIT => self.text_piece(who, header, text, bytes, reply),
+            kind::PEERS => self.ask_peers(who, header, bytes),
+            kind::SETTLE => self.defer(who, header, bytes),
             service if service >= SERVICE_KIND_MIN => self.serve_request(who, header, bytes, reply),
             unknown => Err(RequestError::UnknownKind { kind: unknown.into() }),
         };

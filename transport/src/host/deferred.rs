@@ -1,4 +1,4 @@
-//! Requests about peers. They are carried out between two turns, when all peers can be looked at.
+//! Requests to settle a peer. They are carried out between two turns, when all peers can be looked at.
 
 use super::Host;
 use super::core::{Carried, Core, malformed};
@@ -6,16 +6,11 @@ use super::peer::Who;
 use super::settle::{Asker, Settling};
 use crate::Serial;
 use crate::service::Service;
-use crate::wire::{ErrorWords, PeerRecord, PeersAfter, RequestError, Settle, SettleError};
-use crate::wire::{Settlement, flag, kind};
+use crate::wire::{ErrorWords, RequestError, Settle, SettleError, Settlement, flag, kind};
 use onecopy_shm::FrameHeader;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Most requests of one guest about peers that may wait.
-const DEFERRED_PER_GUEST_MAX: usize = 64;
-/// Most peers in one answer: their lease tables are looked through for it.
-const PEERS_PER_ANSWER_MAX: usize = 32;
 /// The longest that a guest may have the host wait for a proof of death.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,13 +24,12 @@ pub(super) struct Deferred {
 
 #[derive(Clone, Copy, Debug)]
 enum Asked {
-    Peers { after: u64 },
     Settle { serial: u64, how: Settlement, patience: Duration },
     Answered(Result<crate::wire::SettledWords, SettleError>),
 }
 
 impl<S: Service> Core<S> {
-    /// Puts a request about peers aside, if it is one that this guest may make.
+    /// Puts a request to settle a peer aside, if it is one that this guest may make.
     // r[impl peer.settle-allowed]
     pub fn defer(
         &mut self,
@@ -43,20 +37,8 @@ impl<S: Service> Core<S> {
         header: &FrameHeader,
         bytes: &[u8],
     ) -> Result<Carried, RequestError> {
-        let waiting = self.deferred.iter().filter(|deferred| deferred.serial == who.serial).count();
-        if waiting >= DEFERRED_PER_GUEST_MAX {
-            let (waiting, waiting_max) = (waiting as u64, DEFERRED_PER_GUEST_MAX as u64);
-            return Err(SettleError::TooMany { waiting, waiting_max }.into());
-        }
         self.check_requests(who.serial)?;
-        let asked = match header.kind {
-            kind::SETTLE => asked_to_settle(who, bytes)?,
-            _ => {
-                let after = PeersAfter::read_from_bytes(bytes);
-                let after = after.map_err(|_| malformed(kind::PEERS, bytes, 0))?;
-                Asked::Peers { after: after.serial.get() }
-            }
-        };
+        let asked = asked_to_settle(who, bytes)?;
         let (serial, request_id) = (who.serial, header.request_id);
         self.deferred.push(Deferred { serial, request_id, asked });
         Ok(Carried::Silent)
@@ -81,7 +63,6 @@ impl<S: Service> Host<S> {
         for deferred in std::mem::take(&mut self.core.deferred) {
             let Deferred { serial, request_id, asked } = deferred;
             match asked {
-                Asked::Peers { after } => self.answer_peers(deferred, after),
                 Asked::Settle { serial: of, how, patience } => {
                     let asker = Asker::Guest { serial, request_id };
                     let of = Serial::try_from(of).unwrap_or(0);
@@ -111,19 +92,6 @@ impl<S: Service> Host<S> {
                 self.reply_later(deferred, kind::SETTLE, flag::ERROR, words.as_bytes());
             }
         }
-    }
-
-    fn answer_peers(&mut self, deferred: Deferred, after: u64) {
-        let asker = self.peers.iter().find(|peer| peer.who.serial == deferred.serial);
-        let Some(link) = asker.and_then(|peer| peer.link.as_ref()) else { return };
-        let room = link.rings.replies.frame_length_max() as usize / size_of::<PeerRecord>();
-        let mut bytes = Vec::new();
-        for serial in self.serials_after(after).into_iter().take(room.min(PEERS_PER_ANSWER_MAX)) {
-            if let Some(info) = self.peer_info(serial) {
-                bytes.extend_from_slice(PeerRecord::encode(&info).as_bytes());
-            }
-        }
-        self.reply_later(deferred, kind::PEERS, 0, &bytes);
     }
 
     /// Sends the answer, or puts the request back where there is no room for it.

@@ -138,6 +138,8 @@ impl<S: Service> Host<S> {
         self.core.leases.retain(|leases| leases.who.serial != who.serial);
         self.core.parked.retain(|parked| parked.serial != who.serial);
         self.core.deferred.retain(|deferred| deferred.serial != who.serial);
+        self.core.settling.retain(|settling| !settling.is_asked_by(who.serial));
+        self.core.walks.forget(who.serial);
         self.lift_guard_if_due();
         self.core.reclaim();
         crash_point!("peer.recover.leases_dropped");

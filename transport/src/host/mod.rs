@@ -35,6 +35,7 @@ mod text;
 mod turn;
 mod unmapped;
 mod wake;
+mod walks;
 
 pub use cut_off::{CutOffReason, CutOffs};
 pub use error::StartError;
@@ -59,7 +60,6 @@ use handle::Command;
 use onecopy_shm::Sleeper;
 use peer::Peer;
 use poller::Poller;
-use settle::Settling;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -83,8 +83,6 @@ pub struct Host<S: Service> {
     dir: SegmentDir,
     control_file: Arc<OwnedFd>,
     pool_file: Arc<OwnedFd>,
-    /// Peers that were sent SIGKILL, with whoever waits for their end.
-    settling: Vec<Settling>,
     commands: Receiver<Command>,
     handle: HostHandle,
     wake: WakeHandle,

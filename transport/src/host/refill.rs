@@ -109,8 +109,9 @@ impl<S: Service> Core<S> {
     pub fn check_requests(&self, serial: Serial) -> Result<(), QuotaError> {
         let parked = self.parked.iter().filter(|parked| parked.serial == serial).count();
         let deferred = self.deferred.iter().filter(|deferred| deferred.serial == serial).count();
-        let (in_flight, requests_max) =
-            ((parked + deferred) as u64, u64::from(self.options.requests_max));
+        let settling = self.settling.iter().filter(|settling| settling.is_asked_by(serial)).count();
+        let in_flight = (parked + deferred + settling + self.walks.count_of(serial)) as u64;
+        let requests_max = u64::from(self.options.requests_max);
         if in_flight < requests_max {
             return Ok(());
         }

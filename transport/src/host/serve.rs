@@ -83,6 +83,7 @@ impl<S: Service> Host<S> {
             Duration::ZERO
         } else {
             let due = self.tick_at + self.core.options.heartbeat_interval;
+            let timeout = self.walk_in().map_or(timeout, |walk_in| walk_in.min(timeout));
             due.saturating_duration_since(Instant::now()).min(timeout)
         };
         let result = self.look_now(timeout);

@@ -35,6 +35,11 @@ impl Settling {
     pub fn new(serial: Serial, how: Settlement, asker: Asker, deadline: Instant) -> Settling {
         Settling { serial, how, asker, asked: Instant::now(), deadline }
     }
+
+    /// Whether this guest waits for the answer.
+    pub fn is_asked_by(&self, guest: Serial) -> bool {
+        matches!(self.asker, Asker::Guest { serial, .. } if serial == guest)
+    }
 }
 
 impl<S: Service> Host<S> {
@@ -48,12 +53,12 @@ impl<S: Service> Host<S> {
         };
         // Where there is a proof, nothing needs settling but to act on it.
         if self.peers[index].is_dead() {
-            self.settling.push(settling);
+            self.core.settling.push(settling);
             return self.recover(index, Gone::Dead);
         }
         match settling.how {
             Settlement::Kill => match self.kill(index) {
-                Ok(()) => self.settling.push(settling),
+                Ok(()) => self.core.settling.push(settling),
                 Err(error) => self.answer_asker(settling.asker, Err(error)),
             },
             Settlement::WriteOff => {
@@ -179,27 +184,27 @@ impl<S: Service> Host<S> {
 
     /// Whether somebody waits for this peer to be settled.
     pub(super) fn is_settling(&self, serial: Serial) -> bool {
-        self.settling.iter().any(|settling| settling.serial == serial)
+        self.core.settling.iter().any(|settling| settling.serial == serial)
     }
 
     /// Answers all who wait for this peer.
     pub(super) fn settled(&mut self, serial: Serial, settled: Settled) {
-        let waiting = std::mem::take(&mut self.settling);
+        let waiting = std::mem::take(&mut self.core.settling);
         for settling in waiting {
             match settling.serial == serial {
                 true => self.answer_asker(settling.asker, Ok(settled)),
-                false => self.settling.push(settling),
+                false => self.core.settling.push(settling),
             }
         }
     }
 
     /// Tells those whose time is over that the process has not ended yet.
     pub(super) fn expire_settling(&mut self, now: Instant) {
-        let waiting = std::mem::take(&mut self.settling);
+        let waiting = std::mem::take(&mut self.core.settling);
         for settling in waiting {
             let Settling { serial, asked, deadline, .. } = settling;
             if now < deadline {
-                self.settling.push(settling);
+                self.core.settling.push(settling);
                 continue;
             }
             let waited_ms = milliseconds(now.saturating_duration_since(asked));

@@ -10,6 +10,7 @@ use super::options::HostOptions;
 use super::poller::{Poller, Ready};
 use super::stats::Counters;
 use super::wake::WakeHandle;
+use super::walks::Walks;
 use crate::control::{ControlWriter, read_geometry};
 use crate::format::HostState;
 use crate::layout::ControlLayout;
@@ -140,6 +141,8 @@ impl<S: Service> Host<S> {
                 service,
                 leases: Vec::new(),
                 deferred: Vec::new(),
+                settling: Vec::new(),
+                walks: Walks::new(),
                 parked: Vec::new(),
                 clock_s: clock_base_s,
                 tick: 0,
@@ -157,7 +160,6 @@ impl<S: Service> Host<S> {
             dir,
             control_file,
             pool_file,
-            settling: Vec::new(),
             commands,
             handle: HostHandle { commands: commands_in, wake: wake.clone() },
             wake,

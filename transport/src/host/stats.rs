@@ -34,6 +34,8 @@ pub struct Counters {
     pub suspects_killed: u64,
     /// Peers whose holdings were written off.
     pub peers_written_off: u64,
+    /// Walks through all tables for guests that asked for the audit or for peers.
+    pub walks: u64,
     /// Steps of growth.
     pub grown: u64,
     /// Steps of growth that failed.
@@ -59,6 +61,7 @@ impl<S: Service> Core<S> {
             ("peers_killed", counters.peers_killed),
             ("suspects_killed", counters.suspects_killed),
             ("peers_written_off", counters.peers_written_off),
+            ("walks", counters.walks),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("clock_s", self.clock_s),

@@ -7,11 +7,17 @@ use crate::pool::{ClassIndex, VarSlotPool};
 use crate::service::{Answer, Found, Request, Service, ServiceContext, ServiceError, ServiceStart};
 use crate::wire::RequestError;
 use onecopy_shm::SlotRef;
+use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// A service that does nothing, and finds fault with itself if it is told to.
-struct Idle {
-    is_damaged: bool,
+pub(super) struct Idle {
+    pub is_damaged: bool,
+    /// How often it was audited.
+    pub audits: Cell<u64>,
+    /// How long an audit of it takes, in time of the thread.
+    pub audit_takes: Duration,
 }
 
 impl Service for Idle {
@@ -51,6 +57,10 @@ impl Service for Idle {
     }
 
     fn audit(&self, _pool: &VarSlotPool, report: &mut AuditReport) {
+        self.audits.set(self.audits.get() + 1);
+        let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let until = now() + self.audit_takes;
+        while now() < until {}
         if self.is_damaged {
             report.find("idle", format_args!("damaged"));
         }
@@ -61,14 +71,18 @@ impl Service for Idle {
     }
 }
 
-fn host_at(base: &tempfile::TempDir, heartbeat_interval: Duration) -> Host<Idle> {
+pub(super) fn idle() -> Idle {
+    Idle { is_damaged: false, audits: Cell::new(0), audit_takes: Duration::ZERO }
+}
+
+pub(super) fn host_at(base: &tempfile::TempDir, heartbeat_interval: Duration) -> Host<Idle> {
     let options = HostOptions {
         pool_bytes: 4 << 20,
         pool_bytes_max: 4 << 20,
         heartbeat_interval,
         ..HostOptions::new(base.path().join("segment"))
     };
-    Host::start(options, Idle { is_damaged: false }).unwrap()
+    Host::start(options, idle()).unwrap()
 }
 
 // r[verify doorbell.host_sleeps]
@@ -106,7 +120,7 @@ fn a_segment_is_not_served_where_another_pool_is_named() {
             pool_bytes_max: 4 << 20,
             ..HostOptions::new(base.path().join("segment"))
         };
-        Host::start(options, Idle { is_damaged: false })
+        Host::start(options, idle())
     };
     drop(start(Some("pool")).unwrap());
     let refused = start(Some("other")).map(drop).unwrap_err();

@@ -2,6 +2,8 @@
 //! piece by piece.
 
 use super::core::{Carried, Core, malformed};
+use super::peer::Who;
+use super::walks::Walk;
 use crate::service::Service;
 use crate::wire::{RequestError, TextAsk, TextHead, kind};
 use onecopy_shm::FrameHeader;
@@ -13,7 +15,8 @@ impl<S: Service> Core<S> {
     /// text, which `text` keeps from the first to the last.
     // r[impl link.text]
     pub(super) fn text_piece(
-        &self,
+        &mut self,
+        who: &Who,
         header: &FrameHeader,
         text: &mut Vec<u8>,
         bytes: &[u8],
@@ -21,20 +24,26 @@ impl<S: Service> Core<S> {
     ) -> Result<Carried, RequestError> {
         let wrong = malformed(header.kind, bytes, 0);
         let ask = TextAsk::read_from_bytes(bytes).map_err(|_| wrong)?;
-        if ask.offset.get() == 0 {
-            let made =
-                if header.kind == kind::AUDIT { self.audit_text() } else { self.stats_json() };
-            *text = made.into_bytes();
+        match (ask.offset.get(), header.kind) {
+            (0, kind::AUDIT) => return self.wait_for_walk(who, header.request_id, Walk::Audit),
+            (0, _) => *text = self.stats_json().into_bytes(),
+            _ => {}
         }
-        let offset = usize::try_from(ask.offset.get()).map_err(|_| wrong)?;
-        let rest = text.get(offset..).ok_or(wrong)?;
-        let (head, room) = reply.split_at_mut_checked(size_of::<TextHead>()).ok_or(wrong)?;
-        let length = rest.len().min(room.len());
-        head.copy_from_slice(TextHead { text_bytes: (text.len() as u64).into() }.as_bytes());
-        room[..length].copy_from_slice(&rest[..length]);
-        if length == rest.len() {
-            *text = Vec::new();
-        }
-        Ok(Carried::Answer { length: (size_of::<TextHead>() + length) as u32, flags: 0 })
+        let length = write_piece(text, ask.offset.get(), reply).ok_or(wrong)?;
+        Ok(Carried::Answer { length, flags: 0 })
     }
+}
+
+/// Writes the piece from `offset` on into a reply, and lets go of the text with its last one. `None`
+/// for an offset beyond its end.
+pub(super) fn write_piece(text: &mut Vec<u8>, offset: u64, reply: &mut [u8]) -> Option<u32> {
+    let rest = text.get(usize::try_from(offset).ok()?..)?;
+    let (head, room) = reply.split_at_mut_checked(size_of::<TextHead>())?;
+    let length = rest.len().min(room.len());
+    head.copy_from_slice(TextHead { text_bytes: (text.len() as u64).into() }.as_bytes());
+    room[..length].copy_from_slice(&rest[..length]);
+    if length == rest.len() {
+        *text = Vec::new();
+    }
+    Some((size_of::<TextHead>() + length) as u32)
 }

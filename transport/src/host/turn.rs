@@ -10,6 +10,7 @@ use super::{CutOffReason, Host, refill};
 use crate::format::PeerState;
 use crate::service::Service;
 use onecopy_shm::GrantError;
+use std::time::Duration;
 
 /// Most requests taken from one guest in one turn.
 const REQUESTS_PER_TURN: u32 = 64;
@@ -46,12 +47,13 @@ impl<S: Service> Host<S> {
         if !self.core.deferred.is_empty() {
             self.answer_deferred();
         }
-        busy
+        busy | self.walk()
     }
 
     /// Whether any guest's request could be carried out now.
     pub(super) fn has_requests(&mut self) -> bool {
         self.peers.iter_mut().filter_map(|peer| peer.link.as_mut()).any(Link::is_ready)
+            || self.walk_in() == Some(Duration::ZERO)
     }
 }
 

@@ -275,14 +275,6 @@ pub enum SettleError {
         /// How long was waited, in milliseconds.
         waited_ms: u64,
     },
-    /// Too many requests of this kind wait already.
-    #[error("{waiting} requests about peers wait already, at most {waiting_max} may")]
-    TooMany {
-        /// How many.
-        waiting: u64,
-        /// The most.
-        waiting_max: u64,
-    },
 }
 
 /// First code of [`SettleError`] among those of `RequestError`.
@@ -298,7 +290,6 @@ impl SettleError {
             SettleError::HostItself { serial, pid } => (3, [serial, pid]),
             SettleError::CannotKill { serial, errno } => (4, [serial, errno]),
             SettleError::NotProven { serial, waited_ms } => (5, [serial, waited_ms]),
-            SettleError::TooMany { waiting, waiting_max } => (6, [waiting, waiting_max]),
         };
         (CODE_FIRST + code, [first, second, 0, 0])
     }
@@ -312,7 +303,6 @@ impl SettleError {
             3 => SettleError::HostItself { serial: first, pid: second },
             4 => SettleError::CannotKill { serial: first, errno: second },
             5 => SettleError::NotProven { serial: first, waited_ms: second },
-            6 => SettleError::TooMany { waiting: first, waiting_max: second },
             _ => return None,
         })
     }

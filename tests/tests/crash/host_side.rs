@@ -6,8 +6,10 @@ use crate::life::{
 };
 use crate::points::START_POINTS;
 use crate::{PEER, rounds};
-use onecopy_tests::harness::{Peer, Segment, TestHost, key, payload};
+use onecopy_shm::SlotRef;
+use onecopy_tests::harness::{Peer, Segment, TestHost, key, payload, soon};
 use onecopy_transport::format::Role;
+use onecopy_transport::guest::{DetachError, Guest, GuestOptions, LeaseError, LinkEnd};
 
 /// Rounds of one operation when not all are wanted.
 const ROUNDS_MAX: u64 = 24;
@@ -132,6 +134,32 @@ fn a_guest_whose_goodbye_was_answered_is_waited_for_by_no_later_host() {
     assert_eq!(host.stat("guests"), 1);
     assert_eq!(life.segment.files("leases"), [life.other.serial()]);
     host.assert_clean();
+}
+
+// r[verify guest.detach]
+#[test]
+fn a_guest_whose_host_died_over_its_goodbye_leases_nothing_until_it_attaches_anew() {
+    let segment = Segment::new();
+    let mut host = Peer::start(PEER, segment.path());
+    host.ok("host 8 8");
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    let stored = writer.ok("store 1 5000");
+    let words: Vec<u32> = stored.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
+    let slot = SlotRef { slot: words[0], generation: words[1] };
+    let guest = Guest::attach(GuestOptions::at(segment.path())).unwrap();
+    assert!(guest.lease(slot).unwrap().is_some());
+    host.ok("fault point host.goodbye.recorded 1 exit");
+    // On record it is gone: no later host looks at its leases. It has heard nothing of that.
+    assert_eq!(guest.detach(soon()), Err(DetachError::Link(LinkEnd::HostGone)));
+    assert!(host.died_of_a_fault());
+    assert_eq!(guest.lease(slot).map(drop), Err(LeaseError::Detached));
+    let next = TestHost::start(&segment);
+    assert_eq!((next.stat("guests"), segment.files("leases")), (1, vec![writer.serial()]));
+    assert!(guest.lease(slot).is_err());
+    let again = guest.reattach(soon()).unwrap();
+    assert!(again.lease(slot).unwrap().is_some());
+    again.detach(soon()).unwrap();
+    next.assert_clean();
 }
 
 // r[verify crash.host]

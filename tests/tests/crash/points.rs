@@ -79,6 +79,7 @@ const POINTS: &[Point] = &[
     point("slot.grant.before", Side::Host, ATTACHED, RESERVE),
     point("slot.grant.after", Side::Host, ATTACHED, RESERVE),
     point("host.reply.committed", Side::Host, ATTACHED, RESERVE),
+    point("host.goodbye.recorded", Side::Host, ATTACHED, Deed::Order("detach")),
     point("guest.grant.taken", Side::Guest, ATTACHED, RESERVE),
     point("slot.fill.half", Side::Guest, ATTACHED, STORE),
     point("slot.payload.half", Side::Guest, ATTACHED, CALL),

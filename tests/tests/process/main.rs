@@ -15,6 +15,7 @@ mod hostile;
 mod leave;
 mod limbo;
 mod links;
+mod lost;
 mod memory;
 mod namespaces;
 mod quotas;

@@ -189,6 +189,33 @@ fn the_hosts_own_process_and_one_with_another_attach_are_not_killed() {
 
 // r[verify peer.kill-suspects]
 #[test]
+fn a_guest_that_has_nothing_to_ask_is_not_killed_because_its_host_was_replaced() {
+    let segment = Segment::new();
+    let mut first = Peer::start(PEER, segment.path());
+    first.ok("host 8 8");
+    let mut guests: Vec<Peer> =
+        (0..2).map(|_| Peer::attached(PEER, segment.path(), "writer")).collect();
+    guests[0].ok("store 1 5000");
+    guests[0].ok("hold 1");
+    first.kill();
+    let host = TestHost::with(&segment, |options| {
+        options.kill_suspects_after = Some(Duration::from_millis(40));
+    });
+    host.wait_ticks(20);
+    assert_eq!((host.stat("guests_earlier"), host.stat("suspects_killed")), (2, 0));
+    guests[0].ok("reattach");
+    assert_eq!(guests[0].ok("check"), "1");
+    // Whoever is cut off is suspect for a reason of its own.
+    host.handle().cut_off(guests[1].serial(), "by hand", soon()).unwrap();
+    wait_for("the kill", || host.stat("suspects_killed") == 1);
+    assert!(!guests[1].wait().success());
+    guests[0].ok("ping");
+    host.wait_stat("guests", 1);
+    host.assert_clean();
+}
+
+// r[verify peer.kill-suspects]
+#[test]
 fn a_host_that_stood_still_kills_nobody() {
     let segment = Segment::new();
     let service = CacheService::new(CacheServiceOptions::default());

@@ -201,14 +201,16 @@ fn a_take_over_that_fails_leaves_the_segment_even_if_it_was_to_be_removed_in_the
     let mut guest = Peer::attached(PEER, segment.path(), "writer");
     guest.ok("store 1 5000");
     first.kill();
-    // Without its lease table nobody can tell what the guest, which still lives, reads.
-    let leases = segment.path().join("leases").join(guest.serial().to_string());
-    std::fs::remove_file(leases).unwrap();
     let before = look_at(&segment);
+    // A row that makes no sense tells nobody what the guest, which still lives, may read.
+    let state = ControlLayout::new(&before.geometry).peers as usize + offset_of!(PeerRow, state);
+    let stored = read_word(&segment, state);
+    write_word(&segment, state, 99);
     let mut options = small_host(segment.path());
     options.remove_on_leave = true;
     let error = Host::start(options, cache()).unwrap_err();
-    assert!(matches!(error, StartError::File(_)), "{error}");
+    assert!(matches!(error, StartError::Corrupt(_)), "{error}");
+    write_word(&segment, state, stored);
     let after = look_at(&segment);
     assert_eq!(after.boot_epoch, before.boot_epoch);
     assert_eq!(after.host_state, before.host_state);
@@ -331,6 +333,13 @@ fn what_cannot_be_used_is_refused_and_left_as_it_was() {
     let error = start_error(&segment);
     assert!(matches!(error, StartError::Pool(_)), "{error}");
     assert_unchanged(&segment, &before);
+}
+
+fn read_word(segment: &Segment, offset: usize) -> u64 {
+    let mut word = [0; 8];
+    let control = File::open(segment.path().join("control")).unwrap();
+    control.read_exact_at(&mut word, offset as u64).unwrap();
+    u64::from_le_bytes(word)
 }
 
 fn write_word(segment: &Segment, offset: usize, value: u64) {

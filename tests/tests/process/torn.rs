@@ -10,7 +10,7 @@ use onecopy_transport::format::{RINGS_REQUEST_OFFSET, Role, TABLE_ALIGNMENT_BYTE
 use onecopy_transport::guest::{
     AreaError, AttachError, CallError, LeaseError, LinkEnd, LinkError, Torn,
 };
-use onecopy_transport::host::{CutOffReason, HostEvent};
+use onecopy_transport::host::{CutOffReason, HostEvent, Settlement};
 use onecopy_transport::wire::kind;
 use rustix::fs::ftruncate;
 use std::sync::atomic::Ordering;
@@ -66,6 +66,12 @@ fn answers_offset(guest: &RawGuest) -> u64 {
     RINGS_REQUEST_OFFSET + ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES)
 }
 
+/// The slot that a peer says it has stored a block in.
+fn stored(answer: String) -> SlotRef {
+    let words: Vec<u32> = answer.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
+    SlotRef { slot: words[0], generation: words[1] }
+}
+
 /// A reader's lease of this slot, stored in its own table without a word to anybody.
 fn lease(guest: &RawGuest, host: &TestHost, slot: SlotRef) -> LeaseTable {
     let capacity = host.guest(Role::Reader).geometry().leases_max as u32;
@@ -84,10 +90,6 @@ fn who_cuts_its_lease_table_is_cut_off_before_a_slot_is_freed_on_the_ground_of_i
     let mut host = TestHost::start(&segment);
     let mut writer = Peer::attached(PEER, segment.path(), "writer");
     let steady = Steady::start(&segment);
-    let stored = |answer: String| {
-        let words: Vec<u32> = answer.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
-        SlotRef { slot: words[0], generation: words[1] }
-    };
     let slot = stored(writer.ok("store 5001 5000"));
     let honest = host.guest(Role::Reader);
     let kept = stored(writer.ok("store 5002 5000"));
@@ -122,6 +124,35 @@ fn attached_word(guest: &RawGuest) -> u64 {
     let reader = ControlReader::new(control, geometry).unwrap();
     let word = reader.attached(guest.welcome.row.get().into()).unwrap();
     word.load(Ordering::Relaxed)
+}
+
+// r[verify peer.write-off]
+#[test]
+fn who_cut_its_lease_table_is_written_off_with_what_is_left_in_it() {
+    let segment = Segment::new();
+    let mut host = TestHost::start(&segment);
+    let mut writer = Peer::attached(PEER, segment.path(), "writer");
+    let slot = stored(writer.ok("store 5001 5000"));
+    let mut guest = RawGuest::attach(segment.path(), Role::Writer);
+    guest.reserve(9000);
+    let _table = lease(&guest, &host, slot);
+    let serial = guest.serial();
+    host.handle().cut_off(serial, "by hand", soon()).unwrap();
+    ftruncate(&guest.descriptors[LEASES], 0).unwrap();
+    let quarantined = host.stat("slots_quarantined");
+    let settled = host.handle().settle(serial, Settlement::WriteOff, soon()).unwrap();
+    assert_eq!((settled.leases, settled.slots.slots), (0, quarantined), "it let go of the block");
+    assert_eq!(attached_word(&guest), 0, "it can tell that its leases protect nothing");
+    assert_ne!(writer.ok("get 5001"), "miss", "which is nobody else's loss");
+    writer.ok("delete 5001");
+    host.wait_stat("slots_retired", 0);
+    assert_eq!(host.stat("slots_written_off"), quarantined);
+    writer.ok("ping");
+    assert_eq!(
+        host.events().iter().filter(|event| matches!(event, HostEvent::CutOff { .. })).count(),
+        1
+    );
+    host.assert_clean();
 }
 
 // r[verify peer.torn]

@@ -2,9 +2,9 @@
 //! up; nothing here waits.
 
 use super::Host;
-use super::core::LeasesOf;
 use super::events::HostEvent;
 use super::files::AttachFiles;
+use super::leases::{Leases, LeasesOf};
 use super::link::Rings;
 use super::peer::{Link, Peer, ProcessName, Who};
 use super::poller::Ready;
@@ -173,7 +173,8 @@ impl<S: Service> Host<S> {
         };
         crash_point!("attach.files_made");
         self.core.control.set_peer(row.into(), &fields);
-        self.core.leases.push(LeasesOf { who, scan: files.scan.clone(), is_earlier: false });
+        let leases = Leases::Table(files.scan.clone());
+        self.core.leases.push(LeasesOf { who, leases, is_earlier: false });
         crash_point!("attach.row_stored");
         let Accepted { pidfd, doorbell, .. } = accepted;
         match self.hand_out(socket, &who, &pidfd, &doorbell, &files) {
@@ -276,8 +277,9 @@ impl<S: Service> Host<S> {
             // Both processes live and have the same name, so they are one.
             self.peers.iter().any(|peer| {
                 peer.who.lease_serial == *named
-                    && peer.who.process.is_same(&accepted.process)
+                    && peer.who.is_of(&accepted.process, accepted.uid)
                     && !peer.is_dead()
+                    && !self.core.is_lease_table_lost(peer.who.serial)
             })
         };
         accepted.hello.lease_serial_in(segment_id).filter(is_its_own).unwrap_or(serial)

@@ -2,6 +2,7 @@
 
 use super::deferred::Deferred;
 use super::growth::Growth;
+use super::leases::LeasesOf;
 use super::options::HostOptions;
 use super::peer::{Stock, Who};
 use super::refill::Parked;
@@ -15,7 +16,7 @@ use crate::pool::{Looked, VarSlotPool};
 use crate::service::{Answer, Payload, Request, Service, ServiceContext};
 use crate::wire::{self, ErrorWords, RequestError, SERVICE_KIND_MIN, SlotPayload, flag, kind};
 use onecopy_shm::copy_shared;
-use onecopy_shm::{FrameHeader, LeaseScan, Producer, SlotRef, SlotState, sigbus};
+use onecopy_shm::{FrameHeader, Producer, SlotRef, SlotState, sigbus};
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 
@@ -27,7 +28,7 @@ pub(super) struct Core<S> {
     pub control: ControlWriter,
     pub pool: VarSlotPool,
     pub service: S,
-    /// The lease table of every process that is not proven dead, by attach.
+    /// The leases of every process that is not proven dead, by attach.
     pub leases: Vec<LeasesOf>,
     pub growth: Growth,
     /// Requests to settle a peer, which are carried out when all peers can be looked at.
@@ -45,14 +46,6 @@ pub(super) struct Core<S> {
     /// each turn.
     pub limbo_left: usize,
     pub counters: Counters,
-}
-
-/// The lease table of one attach.
-pub(super) struct LeasesOf {
-    pub who: Who,
-    pub scan: LeaseScan,
-    /// It attached to an earlier host, and its process is not proven dead.
-    pub is_earlier: bool,
 }
 
 /// What carrying out a request led to.
@@ -163,7 +156,7 @@ impl<S: Service> Core<S> {
         let freed = self.pool.reclaim_if_whole(&mut |note| {
             let tears = sigbus::tears();
             for leases in leases {
-                leases.scan.for_each(&mut *note);
+                leases.leases.for_each(&mut *note);
             }
             // Whoever tore its table is cut off before anything is freed on the ground of it.
             if sigbus::tears() == tears { Looked::Whole } else { Looked::Torn }

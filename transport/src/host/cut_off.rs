@@ -128,7 +128,7 @@ impl<S: Service> Core<S> {
         // Guests of an earlier host have no link, and are told all the same.
         let attached = self.control.reader().attached(row.into())?.load(Ordering::Relaxed);
         let mut tables = self.leases.iter().filter(|leases| leases.who.serial == serial);
-        let is_torn = attached != 0 && tables.any(|leases| leases.scan.is_torn());
+        let is_torn = attached != 0 && tables.any(|leases| leases.leases.is_torn());
         is_torn.then_some(CutOffReason::LeasesTorn)
     }
 }

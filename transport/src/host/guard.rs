@@ -11,6 +11,7 @@ impl<S: Service> Host<S> {
     pub(super) fn put_guard_up(&mut self) {
         let grace = self.core.options.restart_grace;
         if !grace.is_zero() && self.somebody_may_come_back() {
+            self.guard_up = true;
             self.guard_until = Instant::now().checked_add(grace);
             self.core.guard_service(true);
         }
@@ -19,10 +20,12 @@ impl<S: Service> Host<S> {
     /// When nobody is left who may come back, or they had their time.
     // r[impl host.guard]
     pub(super) fn lift_guard_if_due(&mut self) {
-        let Some(until) = self.guard_until else { return };
-        let is_late = Instant::now() >= until;
+        if !self.guard_up {
+            return;
+        }
+        let is_late = self.guard_until.is_some_and(|until| Instant::now() >= until);
         if is_late || !self.somebody_may_come_back() {
-            self.guard_until = None;
+            self.guard_up = false;
             let guests = self.core.earlier_guests();
             tracing::info!(guests, "guests of the host before are waited for no longer");
             self.core.guard_service(false);

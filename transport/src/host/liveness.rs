@@ -242,10 +242,10 @@ impl<S: Service> Core<S> {
         quarantined.with(self.pool.take_back(who.serial))
     }
 
-    /// Leases in the table of this attach.
+    /// Leases of this attach.
     pub fn lease_count(&self, serial: Serial) -> u64 {
         let tables = self.leases.iter().filter(|leases| leases.who.serial == serial);
-        tables.map(|leases| leases.scan.count()).sum()
+        tables.map(|leases| leases.leases.count()).sum()
     }
 
     fn suspect(&mut self, peer: &mut Peer, reason: SuspectReason) {

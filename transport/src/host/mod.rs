@@ -16,6 +16,7 @@ mod guard;
 mod handle;
 mod handover;
 mod inherit;
+mod leases;
 mod link;
 mod liveness;
 mod options;
@@ -93,7 +94,9 @@ pub struct Host<S: Service> {
     /// Tears of guarded mappings, of whomever, that were acted on.
     tears_seen: u64,
     leaving: bool,
-    /// Until then the service keeps what guests of an earlier host may have asked it to keep.
+    /// The service keeps what guests of an earlier host may have asked it to keep.
+    guard_up: bool,
+    /// Until then at most; `None` for as long as one of them may come back.
     guard_until: Option<Instant>,
     /// The start has come to its end: from here on there is a host to say goodbye for.
     serving: bool,

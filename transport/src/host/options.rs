@@ -40,7 +40,8 @@ pub struct HostOptions {
     /// A guest that is silent for so many heartbeat intervals is suspect.
     pub suspect_after_intervals: u32,
     /// Send SIGKILL to the process of a guest that has been suspect for so long, and so obtain the
-    /// proof of its death. Counted while the host's own loop turns. `None`: never.
+    /// proof of its death. Counted while the host's own loop turns. Not for a guest of an earlier host
+    /// that has not attached anew: nothing tells whether it has had a reason to. `None`: never.
     pub kill_suspects_after: Option<Duration>,
     /// Cells in each lease table: the most leases one guest process can hold.
     pub leases_max: u32,

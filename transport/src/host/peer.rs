@@ -26,7 +26,8 @@ pub(super) struct Who {
 /// What tells one process from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProcessName {
-    /// Process id in the host's PID namespace; 0 where it has none there.
+    /// Process id in the host's PID namespace; 0 where it has none there, or one that was stored by a
+    /// host in another namespace.
     pub pid: u32,
     /// Inode of its pidfd; 0 where the kernel has none.
     pub inode: u64,
@@ -50,7 +51,14 @@ impl Who {
     pub fn is_earlier_of(&self, later: &Who) -> bool {
         self.serial < later.serial
             && self.lease_serial == later.lease_serial
-            && self.process.is_same(&later.process)
+            && self.is_of(&later.process, later.uid)
+    }
+
+    /// Whether this is an attach of that very process. One that has changed its user since is taken for
+    /// another.
+    // r[impl process.same-user]
+    pub fn is_of(&self, process: &ProcessName, uid: u32) -> bool {
+        self.uid == uid && self.process.is_same(process)
     }
 }
 
@@ -222,3 +230,6 @@ pub(super) fn raise_stock(
     entry.target = entry.target.max(wanted).clamp(1, most.max(1));
     entry.target
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,15 @@
 
 use super::Host;
 use super::events::HostEvent;
+use super::leases::Leases;
 use super::liveness::Gone;
 use super::peer::Who;
 use crate::Serial;
-use crate::format::PeerState;
+use crate::format::{PeerState, SuspectReason};
 use crate::pool::{Holding, LeaseVisitor};
 use crate::process::ProcessError;
 use crate::service::{Service, ServiceContext};
 use crate::wire::{SettleError, Settled, SettledWords, Settlement};
-use onecopy_shm::LeaseScan;
 use rustix::process::Signal;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -90,6 +90,7 @@ impl<S: Service> Host<S> {
 
     /// Kills those who have been suspect for too long, if that is the policy. The time is that of the
     /// host's own loop: after a stop of the host or of the whole machine everybody has all of it left.
+    /// That the host was replaced is nobody's fault: a guest attaches anew when it has something to ask.
     // r[impl peer.kill-suspects]
     pub(super) fn kill_old_suspects(&mut self) {
         let options = &self.core.options;
@@ -99,7 +100,8 @@ impl<S: Service> Host<S> {
             let (tick, is_in_use) = (self.core.tick, self.is_in_good_standing(index));
             let Some(suspected) = self.peers[index].suspected.as_mut() else { continue };
             let waited = u128::from(tick.saturating_sub(suspected.tick));
-            if waited < ticks || suspected.kill_tried || is_in_use {
+            let is_spared = is_in_use || suspected.reason == SuspectReason::HostReplaced;
+            if waited < ticks || suspected.kill_tried || is_spared {
                 continue;
             }
             suspected.kill_tried = true;
@@ -166,7 +168,7 @@ impl<S: Service> Host<S> {
 
     fn write_off_leased(&mut self, serial: Serial) -> Holding {
         let tables = self.core.leases.iter().filter(|leases| leases.who.serial == serial);
-        let tables: Vec<LeaseScan> = tables.map(|leases| leases.scan.clone()).collect();
+        let tables: Vec<Leases> = tables.map(|leases| leases.leases.clone()).collect();
         let mut scan = |visit: &mut LeaseVisitor<'_>| {
             for table in &tables {
                 table.for_each(&mut *visit);

@@ -168,6 +168,7 @@ impl<S: Service> Host<S> {
             clock_base_s,
             tears_seen: sigbus::tears(),
             leaving: false,
+            guard_up: false,
             guard_until: None,
             serving: false,
             lock: None,

@@ -50,6 +50,7 @@ impl<S: Service> Core<S> {
         let mut stats = vec![
             ("guests", self.leases.len() as u64),
             ("guests_earlier", self.earlier_guests()),
+            ("lease_tables_lost", self.lease_tables_lost()),
             ("requests", counters.requests),
             ("requests_refused", counters.refused),
             ("attached", counters.attached),

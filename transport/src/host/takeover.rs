@@ -2,9 +2,10 @@
 //! still write or read is quarantined until they are proven dead.
 
 use super::Host;
-use super::core::LeasesOf;
+use super::core::Core;
 use super::error::StartError;
 use super::files::scan_of;
+use super::leases::{Leases, LeasesOf};
 use super::liveness::Gone;
 use super::peer::{Peer, ProcessName, Who};
 use super::poller::Ready;
@@ -16,7 +17,8 @@ use crate::pool::FoundSlot;
 use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::{AreaFile, FileError};
 use crate::service::{Found, Service, ServiceContext};
-use onecopy_shm::{Access, LeaseScan, SlotState};
+use onecopy_shm::{Access, LeaseScan, SlotRef, SlotState};
+use std::sync::Arc;
 
 /// A row of the peer table, and what is needed to wait for its process if that may still live.
 pub(super) struct FoundPeer {
@@ -28,7 +30,8 @@ pub(super) struct FoundPeer {
 /// What it takes to wait for a process, and to honour its leases.
 struct Living {
     pidfd: Option<Pidfd>,
-    scan: LeaseScan,
+    /// `None` where its lease table is not there any more.
+    scan: Option<LeaseScan>,
 }
 
 impl<S: Service> Host<S> {
@@ -57,8 +60,9 @@ impl<S: Service> Host<S> {
     // r[impl crash.host]
     // r[impl crash.double]
     pub(super) fn take_over(&mut self, peers: Vec<FoundPeer>, slots: Vec<FoundSlot>) {
+        let readable = readable(&slots);
         for peer in peers {
-            self.take_over_peer(peer);
+            self.take_over_peer(peer, &readable);
         }
         self.free_ownerless();
         self.join_attaches();
@@ -87,6 +91,7 @@ impl<S: Service> Host<S> {
             return Ok(None);
         }
         let pidfd = match Pidfd::of_process(pid, fields.start_time_ticks) {
+            Ok(pidfd) if !has_inode(&pidfd, fields.process_inode).map_err(refused)? => None,
             Ok(pidfd) if pidfd.is_dead().map_err(refused)? => return Ok(None),
             Ok(pidfd) => Some(pidfd),
             Err(ProcessError::NoProcess { .. } | ProcessError::OtherProcess { .. }) => None,
@@ -94,9 +99,13 @@ impl<S: Service> Host<S> {
         };
         match is_unmapped(&self.dir, fields.lease_serial) {
             Ok(true) => Ok(None),
-            // Rows are emptied before their files are removed, so nobody here has had this one.
-            Err(FileError::NotFound { .. }) if pidfd.is_none() => Ok(None),
-            Ok(false) => Ok(Some(Living { pidfd, scan: self.lease_scan(fields)? })),
+            Ok(false) => Ok(Some(Living { pidfd, scan: Some(self.lease_scan(fields)?) })),
+            // Rows are emptied before their files are removed: this was taken away by somebody else,
+            // and proves nothing.
+            Err(error) if is_lost(&error) => {
+                tracing::warn!(serial, pid, %error, "the lease table of a guest is lost");
+                Ok(Some(Living { pidfd, scan: None }))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -109,7 +118,7 @@ impl<S: Service> Host<S> {
     }
 
     /// A guest of the earlier life: waited for while its process lives.
-    fn take_over_peer(&mut self, peer: FoundPeer) {
+    fn take_over_peer(&mut self, peer: FoundPeer, readable: &Arc<[SlotRef]>) {
         let FoundPeer { row, fields, living } = peer;
         let serial = fields.serial;
         let Some(Living { pidfd, scan }) = living else {
@@ -119,9 +128,18 @@ impl<S: Service> Host<S> {
             return;
         };
         let PeerFields { role, pid, process_inode: inode, uid, lease_serial, .. } = fields;
-        let process = ProcessName { pid, inode };
-        let who = Who { serial, row, role, process, uid, lease_serial };
-        self.core.leases.push(LeasesOf { who, scan, is_earlier: true });
+        // Without a process behind it here the number is that of another namespace, or was used again:
+        // it names nobody.
+        let pid = if pidfd.is_some() { pid } else { 0 };
+        let who = Who { serial, row, role, process: ProcessName { pid, inode }, uid, lease_serial };
+        let leases = match scan {
+            Some(scan) => Leases::Table(scan),
+            None => {
+                self.core.control.set_attached(row.into(), 0);
+                Leases::Lost(Arc::clone(readable))
+            }
+        };
+        self.core.leases.push(LeasesOf { who, leases, is_earlier: true });
         self.core.pool.quarantine(serial);
         tracing::info!(serial, pid = fields.pid, "a guest of an earlier host still lives");
         let mut peer = Peer {
@@ -195,4 +213,42 @@ impl<S: Service> Host<S> {
         }
         Ok(())
     }
+}
+
+impl<S: Service> Core<S> {
+    /// Whether the leases of this attach show nowhere.
+    pub fn is_lease_table_lost(&self, serial: Serial) -> bool {
+        self.leases.iter().any(|leases| leases.who.serial == serial && leases.leases.is_lost())
+    }
+
+    /// Attaches whose lease table is lost.
+    pub fn lease_tables_lost(&self) -> u64 {
+        self.leases.iter().filter(|leases| leases.leases.is_lost()).count() as u64
+    }
+}
+
+/// Everything that a guest of the earlier life may have leased.
+fn readable(slots: &[FoundSlot]) -> Arc<[SlotRef]> {
+    let readable =
+        |slot: &&FoundSlot| matches!(slot.state, SlotState::Published | SlotState::Retired);
+    slots.iter().filter(readable).map(|slot| slot.slot).collect()
+}
+
+/// Whether what stands in the place of a lease table is none; else the system refused to tell.
+fn is_lost(error: &FileError) -> bool {
+    matches!(
+        error,
+        FileError::NotFound { .. }
+            | FileError::NotAFile { .. }
+            | FileError::WrongOwner { .. }
+            | FileError::WrongMode { .. }
+    )
+}
+
+/// Whether this is the process of that inode, as far as the kernel tells. Process id and start time may
+/// both be those of another process in another PID namespace.
+// r[impl process.inode]
+fn has_inode(pidfd: &Pidfd, expected: u64) -> Result<bool, ProcessError> {
+    let inode = pidfd.inode()?.unwrap_or(0);
+    Ok(inode == 0 || expected == 0 || inode == expected)
 }

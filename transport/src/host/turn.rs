@@ -9,7 +9,7 @@ use super::peer::{Ended, Link, Peer};
 use super::{CutOffReason, Host, refill};
 use crate::format::PeerState;
 use crate::service::Service;
-use onecopy_shm::GrantError;
+use onecopy_shm::{GrantError, crash_point};
 use std::time::Duration;
 
 /// Most requests taken from one guest in one turn.
@@ -116,6 +116,7 @@ impl<S: Service> Core<S> {
         if matches!(carried, Carried::Goodbye { .. }) {
             // The guest relies on the answer: whoever is the host after it must not wait for it.
             self.control.set_peer_state(who.row.into(), PeerState::Dead);
+            crash_point!("host.goodbye.recorded");
         }
         if let Err(error) = grant.commit(length, header.kind, flags, header.request_id) {
             return Step::Ended(Ended::CutOff(broken(&error)));

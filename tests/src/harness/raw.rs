@@ -94,7 +94,8 @@ pub struct RawGuest {
     pub requests: Producer,
     /// The guest's end of the ring from the host.
     pub answers: Consumer,
-    doorbell: OwnedFd,
+    /// Its own eventfd, which the host watches.
+    pub doorbell: OwnedFd,
 }
 
 impl RawGuest {

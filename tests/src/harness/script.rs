@@ -2,7 +2,7 @@
 //! or `error ...`.
 
 use super::load::{Load, length_of};
-use super::{HostLife, key, scribble, soon};
+use super::{HostLife, key, reach, scribble, soon};
 use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
 use onecopy::cache::{Block, Cache, Fill, PublishOptions};
 use onecopy::error::{AskError, LookupError};
@@ -119,6 +119,7 @@ impl Script {
             "unpin" => text(self.cache()?.unpin(&key(number(1)))),
             "delete" => text(self.cache()?.delete(&key(number(1)))),
             "scribble_all" => Ok(self.scribble_all(word(1), number(2), number(3))),
+            "reach" => Ok(reach(&self.segment, role_of(word(1)), number(2)).join(", ")),
             "load" => self.start_load(number(1), number(2)),
             "load_stop" => self.stop_load(),
             "fork" => self.fork(),
@@ -166,8 +167,8 @@ impl Script {
 
     /// Harm for so many milliseconds; how often it attached, and the deeds.
     fn scribble_all(&self, role: &str, seed: u64, milliseconds: u64) -> String {
-        let role = if role == "writer" { Role::Writer } else { Role::Reader };
-        let harm = scribble(&self.segment, role, seed, Duration::from_millis(milliseconds));
+        let harm =
+            scribble(&self.segment, role_of(role), seed, Duration::from_millis(milliseconds));
         format!("{} {}", harm.attached, harm.deeds)
     }
 
@@ -176,8 +177,11 @@ impl Script {
     }
 
     fn options(&self, role: &str) -> GuestOptions {
-        let role = if role == "reader" { Role::Reader } else { Role::Writer };
-        GuestOptions { role, attach_deadline: PATIENCE, ..GuestOptions::at(&self.segment) }
+        GuestOptions {
+            role: role_of(role),
+            attach_deadline: PATIENCE,
+            ..GuestOptions::at(&self.segment)
+        }
     }
 
     fn take_guest(&mut self, guest: Guest) -> Outcome {
@@ -467,6 +471,10 @@ impl Script {
 fn limit(of: Resource, most: u64, maximum: Option<u64>) -> Outcome {
     let maximum = maximum.or(rustix::process::getrlimit(of).maximum);
     text(rustix::process::setrlimit(of, Rlimit { current: Some(most), maximum }))
+}
+
+fn role_of(word: &str) -> Role {
+    if word == "reader" { Role::Reader } else { Role::Writer }
 }
 
 fn debug(error: impl Debug) -> String {

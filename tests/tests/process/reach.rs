@@ -83,8 +83,12 @@ fn every_descriptor_of_host_and_guest_ends_with_the_program() {
     let segment = Segment::new();
     let mut host = Peer::start(PEER, segment.path());
     let mut guest = Peer::start(PEER, segment.path());
-    // What the test's own process left open is not theirs.
-    let before = [inherited(&host), inherited(&guest)];
+    // What the test's own process left open is not theirs. Once they answer, the system is done with
+    // starting them.
+    let before = [&mut host, &mut guest].map(|peer| {
+        peer.ok("grown_to");
+        inherited(peer)
+    });
     host.ok("host 8 48");
     guest.attach("attach writer");
     guest.ok("store_many 1 100");

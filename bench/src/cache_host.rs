@@ -37,7 +37,17 @@ impl Size {
         let pool_bytes = (blocks + blocks / 8 + 4096) * granule_bytes + (4 << 20);
         Size { pool_bytes, granule_bytes, capacity_blocks: blocks }
     }
+
+    /// Room for so many blocks that each have a slot of this size, in granules of 4 KiB.
+    pub(crate) fn of_large_blocks(blocks: u64, slot_bytes: u64) -> Size {
+        Size {
+            pool_bytes: (blocks + 64) * slot_bytes,
+            granule_bytes: 4096,
+            capacity_blocks: blocks,
+        }
+    }
 }
+
 /// How long an orderly end may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 

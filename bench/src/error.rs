@@ -57,6 +57,10 @@ pub(crate) enum BenchError {
     NotFirst { number: u64 },
     #[error("block {number} is not there")]
     Missing { number: u64 },
+    #[error("{found} of {expected} keys were found")]
+    Incomplete { found: usize, expected: usize },
+    #[error("the host was asked about {keys} keys by lookups that should not ask")]
+    Asked { keys: u64 },
     #[error("the partner ended before its work did")]
     PartnerEnded,
 }

@@ -3,13 +3,18 @@
 //!
 //! Every answer is checked; a wrong one ends the run. Nothing is counted that was not verified.
 
+mod batch;
+mod blocks;
 mod bounce;
 mod cache;
 mod cache_host;
 mod error;
+mod get;
 mod partner;
 mod payload;
 mod pin;
+mod private;
+mod readers;
 mod reclaim;
 mod report;
 mod restart;
@@ -60,6 +65,23 @@ enum Bench {
     Publish,
     /// Looking a block up over the ring, lease and reading included, beside the bounced line.
     Lookup,
+    /// Looking a block up in the index without asking the host, lease included: a million blocks at
+    /// random, beside a private hash table.
+    Get,
+    /// The same with blocks that are in the processor's caches.
+    GetHot,
+    /// A block of 1 MiB, found, leased and read at both ends in place.
+    #[command(name = "get-1m")]
+    GetLarge,
+    /// Lookups in batches of 64, a million and ten million blocks, beside a prefetched flat table.
+    Batch,
+    /// The longest run of keys that are there, 1,024 of them, for each block.
+    Match,
+    /// Two processes that look blocks up at once, beside one alone.
+    Readers,
+    /// A reader of `readers`. Started by it.
+    #[command(hide = true)]
+    Reader(readers::ReaderArguments),
     /// Waking a sleeping peer with a doorbell, beside a bare byte over a Unix socket.
     Wake,
     /// Taking back 1000 slots of a guest that was killed, from a readable pidfd on, and apart from that
@@ -132,6 +154,9 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::ReclaimGuest { segment, core } = &command.bench {
         return reclaim::guest(segment, *core);
     }
+    if let Bench::Reader(arguments) = &command.bench {
+        return readers::read(arguments);
+    }
     let cores = Cores::choose()?;
     cores.pin_first()?;
     let mut report = Report::new(options.json, &cores);
@@ -139,9 +164,18 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Ring => ring::run(options, &cores, &mut report),
         Bench::Publish => cache::run_publish(options, &cores, &mut report),
         Bench::Lookup => cache::run_lookup(options, &cores, &mut report),
+        Bench::Get => get::run(options, &cores, &mut report),
+        Bench::GetHot => get::run_hot(options, &cores, &mut report),
+        Bench::GetLarge => get::run_large(options, &cores, &mut report),
+        Bench::Batch => batch::run(options, &cores, &mut report),
+        Bench::Match => batch::run_match(options, &cores, &mut report),
+        Bench::Readers => readers::run(options, &cores, &mut report),
         Bench::Restart => restart::run(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
         Bench::Reclaim => reclaim::run(options, &cores, &mut report),
-        Bench::Partner { .. } | Bench::CacheHost { .. } | Bench::ReclaimGuest { .. } => Ok(()),
+        Bench::Partner { .. }
+        | Bench::CacheHost { .. }
+        | Bench::Reader(_)
+        | Bench::ReclaimGuest { .. } => Ok(()),
     }
 }

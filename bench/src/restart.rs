@@ -1,16 +1,11 @@
 //! How long a host takes until it serves again on the segment of one that was killed, apart from the
 //! start of its process: beside the same on a segment without blocks.
 
-use std::time::Duration;
-
-use onecopy::cache::{Cache, CacheOptions, PublishOptions};
-use onecopy::key::Key;
-use onecopy_transport::guest::GuestOptions;
-
 use crate::Options;
+use crate::blocks::{self, key, word};
 use crate::cache_host::{CacheHost, Size};
 use crate::error::BenchError;
-use crate::payload::{check, fill};
+use crate::payload::check;
 use crate::pin::Cores;
 use crate::report::{Label, Report};
 use crate::rounds::interleave;
@@ -24,11 +19,8 @@ const BLOCKS: [(u64, &str); 4] = [
 ];
 /// Bytes of a block, and of its slot.
 const BLOCK_BYTES: usize = 64;
-/// Blocks that are published together.
-const BATCH: u64 = 32;
 /// Blocks that are looked up after each restart.
 const LOOKED_UP: u64 = 50;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(options: &Options, cores: &Cores, report: &mut Report) -> Result<(), BenchError> {
     for (blocks, name) in BLOCKS {
@@ -59,29 +51,7 @@ impl Killed {
     /// On a segment made for so many slots, with so many blocks in it.
     fn with_blocks(cores: &Cores, slots: u64, blocks: u64) -> Result<Killed, BenchError> {
         let host = CacheHost::start_sized(cores, Size::of_blocks(slots, BLOCK_BYTES as u64))?;
-        let cache = attach(&host)?;
-        let mut published = 0;
-        while published < blocks {
-            let count = BATCH.min(blocks - published);
-            let payloads: Vec<[u8; BLOCK_BYTES]> = (published..published + count)
-                .map(|number| {
-                    let mut bytes = [0; BLOCK_BYTES];
-                    fill(&mut bytes, |index| word(number, index));
-                    bytes
-                })
-                .collect();
-            let named =
-                (published..).zip(&payloads).map(|(number, bytes)| (key(number), &bytes[..]));
-            let batch: Vec<(Key, &[u8])> = named.collect();
-            for (outcome, number) in
-                cache.store_many(&batch, PublishOptions::default()).into_iter().zip(published..)
-            {
-                if !outcome?.is_first() {
-                    return Err(BenchError::NotFirst { number });
-                }
-            }
-            published += count;
-        }
+        blocks::publish(&blocks::attach(host.segment())?, blocks, BLOCK_BYTES)?;
         Ok(Killed { host, blocks, looked_up: 0 })
     }
 
@@ -89,7 +59,7 @@ impl Killed {
     /// some blocks are looked up and checked.
     fn restart(&mut self) -> Result<f64, BenchError> {
         let nanoseconds = self.host.kill_and_restart()?;
-        let cache = attach(&self.host)?;
+        let cache = blocks::attach(self.host.segment())?;
         for _ in 0..LOOKED_UP.min(self.blocks) {
             // Far from one another, and all in their turn.
             let number = self.looked_up.wrapping_mul(7_919) % self.blocks;
@@ -99,21 +69,4 @@ impl Killed {
         }
         Ok(nanoseconds)
     }
-}
-
-fn attach(host: &CacheHost) -> Result<Cache, BenchError> {
-    let options = CacheOptions::new(GuestOptions::at(host.segment()));
-    Ok(Cache::attach(CacheOptions { deadline: PATIENCE, ..options })?)
-}
-
-fn key(number: u64) -> Key {
-    let mut name = [0; 32];
-    // As hashes are: spread over the index.
-    name[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-    name[8..16].copy_from_slice(&number.to_le_bytes());
-    Key::from_bytes(name)
-}
-
-fn word(number: u64, index: usize) -> u64 {
-    (number << 8) ^ index as u64 ^ 0x7265_7374_6172_7400
 }

@@ -1,6 +1,7 @@
 //! The cache as an engine uses it: find blocks and read them in place, fill slots and publish them.
 
 use crate::error::{AskError, AttachCacheError};
+use crate::index::IndexReader;
 use crate::protocol::{SERVICE_ID, kind};
 use crate::stats::CacheStats;
 use comeback::Shared;
@@ -12,6 +13,7 @@ use zerocopy::{FromBytes, little_endian as le};
 mod ask;
 mod block;
 mod comeback;
+mod direct;
 mod fill;
 mod keys;
 mod lookup;
@@ -20,12 +22,22 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use block::Block;
+pub use block::{Block, BlockRef};
 pub use fill::{Fill, PublishOptions, Published, ToPublish};
 
 /// The longest that a deadline may lie ahead: long enough to mean "without end", and never a
 /// point in time that the clock does not have.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How a guest finds a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LookupPath {
+    /// It searches the index itself: no message, and no host that has to be there.
+    Direct,
+    /// It asks the host over its ring.
+    #[default]
+    Ring,
+}
 
 /// How to attach.
 #[derive(Clone, Debug)]
@@ -36,6 +48,8 @@ pub struct CacheOptions {
     pub deadline: Duration,
     /// Whether lookups check the payload of blocks that have a checksum. Default: no.
     pub verify: bool,
+    /// How blocks are found. Default: over the ring.
+    pub lookup: LookupPath,
     /// Whether to attach anew when the host went away, and for how long a call waits for a host from
     /// when it was missed, within its own deadline. When the outage has lasted that long, each call
     /// tries once and fails at once. `None`: not at all; see [`Cache::reattach`]. Default: 5 s.
@@ -46,7 +60,13 @@ impl CacheOptions {
     /// Defaults, with these options for the guest.
     pub fn new(guest: GuestOptions) -> CacheOptions {
         let patience = Duration::from_secs(5);
-        CacheOptions { guest, deadline: patience, verify: false, reattach: Some(patience) }
+        CacheOptions {
+            guest,
+            deadline: patience,
+            verify: false,
+            lookup: LookupPath::default(),
+            reattach: Some(patience),
+        }
     }
 }
 
@@ -63,6 +83,9 @@ impl CacheOptions {
 #[derive(Clone)]
 pub struct Cache {
     guest: Guest,
+    /// The index of the guest's segment, where it can be searched from here.
+    index: Option<Arc<IndexReader>>,
+    lookup: LookupPath,
     deadline: Duration,
     verify: bool,
     reattach: Option<Duration>,
@@ -75,9 +98,10 @@ impl Cache {
     /// # Errors
     /// [`AttachCacheError`].
     pub fn attach(options: CacheOptions) -> Result<Cache, AttachCacheError> {
-        let CacheOptions { guest, deadline, verify, reattach } = options;
+        let CacheOptions { guest, deadline, verify, lookup, reattach } = options;
         Cache::new(Guest::attach(guest)?).map(|cache| Cache {
             verify,
+            lookup,
             reattach,
             ..cache.with_deadline(deadline)
         })
@@ -94,8 +118,15 @@ impl Cache {
         if found != SERVICE_ID {
             return Err(AttachCacheError::WrongService { found, expected: SERVICE_ID });
         }
-        let (deadline, shared) = (Duration::from_secs(5), Arc::default());
-        Ok(Cache { guest, deadline, verify: false, reattach: None, shared })
+        Ok(Cache {
+            index: direct::open_index(&guest),
+            guest,
+            lookup: LookupPath::default(),
+            deadline: Duration::from_secs(5),
+            verify: false,
+            reattach: None,
+            shared: Arc::default(),
+        })
     }
 
     /// A handle to the same guest whose calls wait at most this long.
@@ -108,6 +139,12 @@ impl Cache {
     #[must_use]
     pub fn with_verify(&self, verify: bool) -> Cache {
         Cache { verify, ..self.clone() }
+    }
+
+    /// A handle to the same guest that finds blocks in this way.
+    #[must_use]
+    pub fn with_lookup(&self, lookup: LookupPath) -> Cache {
+        Cache { lookup, ..self.clone() }
     }
 
     /// A handle to the same guest that attaches anew by itself, or does not; see
@@ -123,6 +160,14 @@ impl Cache {
         self.current().into_owned()
     }
 
+    /// Of how many keys the host was asked by lookups that are to be direct, since it was attached: where
+    /// there is no index to search, and when the link to the host was over or this attach was cut off, so
+    /// that another one was due.
+    // r[impl kv.direct_asks]
+    pub fn asked_keys(&self) -> u64 {
+        self.shared.asked()
+    }
+
     /// Attaches anew if the host went away, without waiting for one; a handle over the new attach, which
     /// other handles use as well from then on. Blocks stay readable, slots that are being filled can be
     /// published, and what this guest had pinned is pinned again.
@@ -131,7 +176,8 @@ impl Cache {
     /// [`AttachError`].
     pub fn reattach(&self) -> Result<Cache, AttachError> {
         self.attach_once(&self.current(), self.until())?;
-        Ok(Cache { guest: self.guest(), ..self.clone() })
+        let guest = self.guest();
+        Ok(Cache { index: direct::open_index(&guest), guest, ..self.clone() })
     }
 
     /// Figures of the cache, for all guests together.

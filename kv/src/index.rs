@@ -47,6 +47,7 @@ pub const LOAD_MAX_PERCENT: u64 = 50;
 /// The hash of a key, by which it is found. The seed makes it differ from segment to segment, so
 /// that keys which crowd one index do not crowd the next.
 // r[impl index.hash]
+#[inline]
 pub fn hash_key(key: &Key, seed: u64) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), seed)
 }
@@ -104,16 +105,19 @@ impl Entry {
 }
 
 /// The upper bits of a hash; the lower ones choose the bucket.
+#[inline]
 fn fingerprint(hash: u64) -> u64 {
     hash >> (64 - FINGERPRINT_BITS)
 }
 
 /// The bucket `step` behind a hash's home.
+#[inline]
 fn bucket_at(hash: u64, step: u64, mask: u64) -> u64 {
     hash.wrapping_add(step) & mask
 }
 
 /// The index of a word in the region, by bucket and place.
+#[inline]
 fn word_index(bucket: u64, place: u64) -> u64 {
     INDEX_HEADER_WORDS + bucket * BUCKET_ENTRIES + place
 }

@@ -71,7 +71,7 @@ pub use lease::{
     LEASES_MAX, LeaseCell, LeaseScan, LeaseTable, fence_before_scan, lease_table_bytes,
 };
 pub use mapping::{Access, Mapping};
-pub use region::{ReadWord, ReadWords, Region, Word, Words};
+pub use region::{LINE_WORDS, ReadLine, ReadWord, ReadWords, Region, Word, Words};
 pub use ring::{
     CommitError, Consumer, Frame, Grant, GrantError, MalformedReason, Producer, ReadError,
     RingError, RingLayout, ring_layout,

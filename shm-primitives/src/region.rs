@@ -3,18 +3,21 @@
 #![expect(unsafe_code, reason = "turns checked offsets into references")]
 
 use std::fmt;
-#[cfg(not(loom))]
-use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 
 use crate::error::{IndexOutOfRange, RegionError};
 use crate::fault::shared_store;
 use crate::mapping::{Access, Mapping};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
+use place::{Place, load_read_only};
+
+mod place;
 
 /// Bytes of a word.
 const WORD_BYTES: u64 = 8;
+/// Words of a cache line, and so of a [`ReadLine`].
+pub const LINE_WORDS: usize = 8;
 
 /// A window of a mapping that lies inside of it, begins at a multiple of 8 bytes and keeps the
 /// mapping alive.
@@ -200,98 +203,6 @@ fn check_alignment(offset: u64) -> Result<(), RegionError> {
     }
 }
 
-/// Where the words of a view begin. Whoever makes one has checked how many words follow.
-#[derive(Clone)]
-struct Place {
-    /// Cached, so that a load is one step from the view.
-    #[cfg(not(loom))]
-    first: NonNull<AtomicU64>,
-    /// Under the model checker: the number of the word in the mapping.
-    #[cfg(loom)]
-    first: usize,
-    /// Keeps what `first` points into.
-    mapping: Arc<Mapping>,
-}
-
-// SAFETY: a place is an address of memory that belongs to the whole process, and the `Arc` that
-// keeps it; it is touched with atomics only.
-#[cfg(not(loom))]
-unsafe impl Send for Place {}
-// SAFETY: as above: atomics may be used from many threads at once.
-#[cfg(not(loom))]
-unsafe impl Sync for Place {}
-
-impl Place {
-    #[cfg(not(loom))]
-    fn new(region: &Region, offset: u64) -> Result<Place, RegionError> {
-        let first = region.address().wrapping_byte_add(offset as usize).cast::<AtomicU64>();
-        // Memory that exists does not lie at address 0, so this does not fail.
-        let first = NonNull::new(first).ok_or(RegionError::OutOfRange {
-            offset,
-            size_bytes: WORD_BYTES,
-            size_bytes_available: 0,
-        })?;
-        Ok(Place { first, mapping: Arc::clone(&region.mapping) })
-    }
-
-    #[cfg(loom)]
-    fn new(region: &Region, offset: u64) -> Result<Place, RegionError> {
-        if !region.is_heap() {
-            return Err(RegionError::NotModelled);
-        }
-        let first = ((region.offset + offset) / WORD_BYTES) as usize;
-        Ok(Place { first, mapping: Arc::clone(&region.mapping) })
-    }
-
-    /// The word `index` places on.
-    ///
-    /// # Safety
-    /// `index` is below the count of words that was checked when the place was made.
-    #[cfg(not(loom))]
-    #[inline]
-    unsafe fn at(&self, index: usize) -> &AtomicU64 {
-        // SAFETY: the caller stays below the checked count, so the sum stays inside of the mapping.
-        let word = unsafe { self.first.add(index) };
-        // SAFETY: inside of the mapping, which `self` keeps; 8-aligned, since base and offset are;
-        // any eight bytes are a word; this crate touches words with atomics only, and bytes that
-        // are lent as slices are apart from words by the contract of `bytes` and `bytes_mut`.
-        unsafe { word.as_ref() }
-    }
-
-    /// The word `index` places on, as the model checker has it.
-    #[cfg(loom)]
-    unsafe fn at(&self, index: usize) -> &AtomicU64 {
-        &self.mapping.modelled[self.first + index]
-    }
-}
-
-/// Loads in a way that is also defined where the memory is mapped read-only.
-///
-/// The language promises that of relaxed loads only; a stronger one is a relaxed load with a fence
-/// behind it (on x86 that costs nothing for Acquire). Whatever is not Relaxed or Acquire is taken
-/// as SeqCst.
-// r[impl memory.read-only-load]
-#[inline]
-fn load_read_only(word: &AtomicU64, ordering: Ordering) -> u64 {
-    match ordering {
-        Ordering::Relaxed => word.load(Ordering::Relaxed),
-        Ordering::Acquire => {
-            let value = word.load(Ordering::Relaxed);
-            // edge: slot.publish and whatever else the caller names: makes the load an acquiring one.
-            #[cfg(not(onecopy_mutant = "read_word_acquire"))]
-            fence(Ordering::Acquire);
-            value
-        }
-        _ => {
-            // edge: the caller's. The fence before puts the load into the one order of all fences.
-            fence(Ordering::SeqCst);
-            let value = word.load(Ordering::Relaxed);
-            fence(Ordering::Acquire);
-            value
-        }
-    }
-}
-
 /// A shared word that this process alone writes (or whose writers take turns): loads and stores,
 /// nothing that reads and writes at once, because no word has two writers.
 #[derive(Clone)]
@@ -425,6 +336,45 @@ impl ReadWords {
         // SAFETY: below `count`, for which `Region::read_words` checked the place.
         Ok(load_read_only(unsafe { self.place.at(index as usize) }, ordering))
     }
+
+    /// The [`LINE_WORDS`] words from word `index` on, checked once for all of them.
+    ///
+    /// # Errors
+    /// [`IndexOutOfRange`]: the last of them, or the first, does not exist.
+    // r[impl memory.word-bounds]
+    #[inline]
+    pub fn line(&self, index: u64) -> Result<ReadLine<'_>, IndexOutOfRange> {
+        let last = index.saturating_add(LINE_WORDS as u64 - 1);
+        check_index(last, self.count)?;
+        Ok(ReadLine { place: &self.place, first: index as usize })
+    }
+
+    /// Tells the processor that the cache line of word `index` will be loaded soon. Nothing is read, so
+    /// nothing can be wrong with it: a word that does not exist is passed by.
+    #[inline]
+    pub fn prefetch(&self, index: u64) {
+        if index < self.count {
+            self.place.prefetch(index as usize);
+        }
+    }
+}
+
+/// Eight shared words in a row that this process only reads: an entry of a table, a bucket of an index.
+#[derive(Clone, Copy)]
+pub struct ReadLine<'a> {
+    place: &'a Place,
+    first: usize,
+}
+
+impl ReadLine<'_> {
+    /// The value of word `index` now, counted round from 0. `ordering` as for [`ReadWord::load`].
+    #[inline]
+    #[must_use]
+    pub fn load(&self, index: usize, ordering: Ordering) -> u64 {
+        let index = self.first + index % LINE_WORDS;
+        // SAFETY: `ReadWords::line` checked all words of the line.
+        load_read_only(unsafe { self.place.at(index) }, ordering)
+    }
 }
 
 // r[impl memory.word-bounds]
@@ -446,6 +396,12 @@ macro_rules! debug_view {
         }
     )*};
 }
+impl fmt::Debug for ReadLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadLine").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
 debug_view! { Word; ReadWord; Words, count; ReadWords, count; }
 
 #[cfg(test)]

@@ -175,6 +175,15 @@ impl SlotWord {
         SlotWord { generation, state: SlotState::Published, owner: 0 }
     }
 
+    /// The generation of a word that says `Published`; `None` for every other word.
+    #[inline]
+    #[must_use]
+    pub fn published_generation(bits: u64) -> Option<u32> {
+        let generation = (bits >> GENERATION_SHIFT) as u32;
+        let is_published = generation != 0 && bits == SlotWord::published(generation).bits();
+        is_published.then_some(generation)
+    }
+
     /// Memory was given to the number: `Uncarved -> Free`. The generation is kept, from 1.
     ///
     /// # Errors

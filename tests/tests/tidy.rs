@@ -5,6 +5,7 @@ use onecopy_tests::tree;
 
 /// The only files with unsafe code, each with its reason in `expect(unsafe_code, reason = "...")`.
 const UNSAFE_CODE: &[&str] = &[
+    "bench/src/private.rs",
     "kv/src/replay/board/memory.rs",
     "shm-primitives/src/doorbell/futex_word.rs",
     "shm-primitives/src/fork.rs",
@@ -12,6 +13,7 @@ const UNSAFE_CODE: &[&str] = &[
     "shm-primitives/src/mapping.rs",
     "shm-primitives/src/mapping/tests.rs",
     "shm-primitives/src/region.rs",
+    "shm-primitives/src/region/place.rs",
     "shm-primitives/src/region/tests.rs",
     "shm-primitives/src/ring/consumer.rs",
     "shm-primitives/src/ring/memory.rs",

@@ -4,16 +4,19 @@
 //! | edge | store | load |
 //! | --- | --- | --- |
 //! | control.publish | what it says about a slot, then the slot's word (Release) | the slot's word (Acquire), then the rest |
+//! | control.note | that a slot is not published any more, then the words of its next note (Release each) | the words of its note, a fence (Acquire), then the slot's word again |
 //! | control.extent | the numbers of an extent, then its slot size (Release) | its slot size (Acquire), then the rest |
 //! | control.peer | the fields of a peer row, then its state (Release) | its state (Acquire), then the rest |
 //! | control.sizes | the bytes made real, then the published size (Release) | the size (Acquire), then the bytes |
 //! | control.magic | the geometry, then the magic (Release) | the magic (Acquire), then the geometry |
 
 mod check;
+mod entry;
 mod places;
 mod writer;
 
 pub use check::{HeaderError, read_geometry};
+pub use entry::SlotEntryView;
 #[cfg(test)]
 #[cfg(not(loom))]
 pub(crate) use writer::tests_support::StoreLog;
@@ -357,6 +360,21 @@ impl ControlReader {
     #[inline]
     pub fn slot_note(&self, slot: u32) -> [u64; NOTE_WORDS] {
         std::array::from_fn(|word| self.slot_note_word(slot, word))
+    }
+
+    /// The hot entry of a slot; `None` beyond the table.
+    #[inline]
+    pub fn slot_entry(&self, slot: u32) -> Option<SlotEntryView<'_>> {
+        let line = self.words.line(self.places.slot(slot, 0)?).ok()?;
+        Some(SlotEntryView { line })
+    }
+
+    /// Tells the processor that the hot entry of a slot will be read soon.
+    #[inline]
+    pub fn prefetch_slot(&self, slot: u32) {
+        if let Some(word) = self.places.slot(slot, offset_of!(SlotEntry, word)) {
+            self.words.prefetch(word);
+        }
     }
 
     /// Size of a slot in bytes.

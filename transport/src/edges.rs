@@ -4,6 +4,7 @@
 //! | edge | model | weakened |
 //! | --- | --- | --- |
 //! | control.publish | `control::loom::who_sees_a_slot_published_sees_what_was_said_about_it` | `control_publish_*` |
+//! | control.note | `control::loom::a_note_read_between_two_looks_is_of_that_publication` | `control_note_*` |
 //! | control.extent | `control::loom::who_sees_an_extent_sees_all_of_it` | `control_extent_*` |
 //! | control.peer | `control::loom::a_peer_row_is_seen_whole_or_vacant` | `control_peer_*` |
 //! | control.sizes | `control::loom::who_sees_a_size_may_touch_what_it_covers` | `control_header_*` |
@@ -32,6 +33,9 @@ pub(crate) const PUBLISH_STORE: Ordering =
 /// edge: control.publish, its other end.
 pub(crate) const PUBLISH_LOAD: Ordering =
     unless(mutant!("control_publish_load_relaxed"), Ordering::Acquire);
+/// edge: control.note: that a slot is not published any more happens before its next note.
+pub(crate) const NOTE_STORE: Ordering =
+    unless(mutant!("control_note_store_relaxed"), Ordering::Release);
 /// edge: control.extent: the numbers of an extent happen before what is read after its slot size.
 pub(crate) const EXTENT_STORE: Ordering =
     unless(mutant!("control_extent_store_relaxed"), Ordering::Release);

@@ -3,9 +3,10 @@
 use crate::checksum::Checksum;
 use crate::error::Corrupt;
 use crate::key::Key;
-use crate::note::{Cold, NOTE_CHECKSUM, Note};
+use crate::note::{Cold, EXPIRY_WORD, NOTE_CHECKSUM, Note};
 use onecopy_shm::SlotRef;
-use onecopy_transport::guest::{SlotGuard, Torn};
+use onecopy_transport::guest::{Guest, HoldsGuest, SlotGuard, Torn};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -17,14 +18,34 @@ use std::ops::Deref;
 /// Published bytes do not change, but a *writer* that is hostile or broken can damage them: give
 /// them a checksum and verify where that matters. In a forked child a block made before the fork
 /// must not be read: its memory is not mapped there.
+///
+/// `G` is how it keeps its guest; see [`BlockRef`].
 #[derive(Clone)]
-pub struct Block {
-    guard: SlotGuard,
+pub struct Block<G: HoldsGuest = Guest> {
+    guard: SlotGuard<G>,
 }
 
-impl Block {
-    pub(super) fn new(guard: SlotGuard) -> Block {
+/// A block that borrows the cache it was found with. Everything that a [`Block`] is, without the cost of
+/// counting one more handle of the guest; [`BlockRef::into_owned`] makes it one.
+pub type BlockRef<'a> = Block<Cow<'a, Guest>>;
+
+impl BlockRef<'_> {
+    /// The same block, for as long as anybody wants it.
+    pub fn into_owned(self) -> Block {
+        Block { guard: self.guard.into_owned() }
+    }
+}
+
+impl<G: HoldsGuest> Block<G> {
+    #[inline]
+    pub(super) fn new(guard: SlotGuard<G>) -> Block<G> {
         Block { guard }
+    }
+
+    /// The word of its note that holds its expiry.
+    #[inline]
+    pub(super) fn expiry_word(&self) -> u64 {
+        self.guard.note_word(EXPIRY_WORD)
     }
 
     pub(super) fn note(&self) -> Note {
@@ -74,21 +95,22 @@ impl Block {
     }
 }
 
-impl Deref for Block {
+impl<G: HoldsGuest> Deref for Block<G> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.guard
     }
 }
 
-impl AsRef<[u8]> for Block {
+impl<G: HoldsGuest> AsRef<[u8]> for Block<G> {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl fmt::Debug for Block {
+impl<G: HoldsGuest> fmt::Debug for Block<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key();
         f.debug_struct("Block")

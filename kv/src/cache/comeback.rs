@@ -1,12 +1,13 @@
 //! Coming back after the host went away: one attach for all handles, and what was asked is asked again
 //! where that is safe.
 
-use super::Cache;
 use super::pinned::Pinned;
+use super::{Cache, LookupPath};
 use crate::error::AskError;
 use onecopy_transport::guest::{AttachError, CallError, Guest, LinkEnd, ReserveError};
 use onecopy_transport::wire::Refusal;
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     /// Since when there has been no host, while there is none.
     outage: Mutex<Option<Instant>>,
     pub(super) pinned: Pinned,
+    /// Keys that the host was asked about although lookups are direct.
+    asked: AtomicU64,
 }
 
 impl Shared {
@@ -27,6 +30,18 @@ impl Shared {
     fn outage_since(&self) -> Instant {
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         *outage.get_or_insert_with(Instant::now)
+    }
+
+    /// Counts keys that the host is asked about.
+    pub(super) fn count_asked(&self, keys: usize, lookup: LookupPath) {
+        if lookup == LookupPath::Direct {
+            self.asked.fetch_add(keys as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many they were.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn end_outage(&self) {

@@ -1,7 +1,8 @@
 //! What is asked about keys alone: exists, delete, pin, unpin.
 
 use super::Cache;
-use crate::error::{AskError, DeleteError, PinError, UnpinError};
+use super::direct::{BATCH, Direct};
+use crate::error::{AskError, DeleteError, LookupError, PinError, UnpinError};
 use crate::key::Key;
 use crate::protocol::{KeyAnswer, KeyOutcome, kind};
 use std::time::Instant;
@@ -10,18 +11,80 @@ impl Cache {
     /// Whether this key is there. That is no use of its block.
     ///
     /// # Errors
-    /// [`AskError`].
-    pub fn exists(&self, key: &Key) -> Result<bool, AskError> {
-        exists(self.ask_key(kind::EXISTS, key)?)
+    /// [`LookupError`].
+    pub fn exists(&self, key: &Key) -> Result<bool, LookupError> {
+        let mut is_there = false;
+        self.probe(std::slice::from_ref(key), |found| {
+            is_there = found;
+            false
+        })?;
+        Ok(is_there)
     }
 
     /// Whether each of these keys is there.
     ///
     /// # Errors
-    /// [`AskError`].
-    pub fn exists_many(&self, keys: &[Key]) -> Result<Vec<bool>, AskError> {
-        let outcomes = self.ask_many(kind::EXISTS, keys, self.until())?;
-        outcomes.into_iter().map(|answer| exists(decode(kind::EXISTS, answer)?)).collect()
+    /// [`LookupError`].
+    pub fn exists_many(&self, keys: &[Key]) -> Result<Vec<bool>, LookupError> {
+        let mut found = Vec::with_capacity(keys.len());
+        self.probe(keys, |is_there| {
+            found.push(is_there);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// How many of these keys are there before the first that is not: the longest prefix that need not
+    /// be computed again. No use of their blocks, and no lease of them: a block may be evicted right
+    /// afterwards; [`Cache::lookup_prefix`] keeps what it finds.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    // r[impl kv.match_prefix]
+    pub fn match_prefix(&self, keys: &[Key]) -> Result<usize, LookupError> {
+        let mut count = 0;
+        self.probe(keys, |is_there| {
+            count += usize::from(is_there);
+            is_there
+        })?;
+        Ok(count)
+    }
+
+    /// Tells `each` whether the keys are there, one after the other until it says that it has heard enough.
+    fn probe(&self, keys: &[Key], mut each: impl FnMut(bool) -> bool) -> Result<(), LookupError> {
+        let until = self.until();
+        for keys in keys.chunks(BATCH) {
+            let (mut heard, mut goes_on) = (0, true);
+            let known = self.probe_direct(keys, |is_there| {
+                heard += 1;
+                goes_on = each(is_there);
+                goes_on
+            })?;
+            if let Direct::AskHost = known {
+                goes_on = self.probe_asking(&keys[heard..], until, &mut each)?;
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same over the ring; whether `each` wants to hear more.
+    fn probe_asking(
+        &self,
+        keys: &[Key],
+        until: Instant,
+        each: &mut impl FnMut(bool) -> bool,
+    ) -> Result<bool, LookupError> {
+        self.shared.count_asked(keys.len(), self.lookup);
+        let outcomes: Vec<KeyAnswer> = self.ask_many(kind::EXISTS, keys, until)?;
+        for answer in outcomes {
+            if !each(exists(decode(kind::EXISTS, answer)?)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Unpublishes the block of this key; `false` when it was not there. Its slot is reused after
@@ -64,10 +127,6 @@ impl Cache {
     /// Unpins each of these keys.
     pub fn unpin_many(&self, keys: &[Key]) -> Vec<Result<u32, UnpinError>> {
         self.ask_each(kind::UNPIN, keys, unpinned)
-    }
-
-    fn ask_key(&self, kind: u8, key: &Key) -> Result<KeyOutcome, AskError> {
-        decode(kind, self.ask_one(kind, 0, key, self.until())?)
     }
 
     /// A request that must not be carried out twice.

@@ -1,11 +1,13 @@
-//! Lookups: ask where a block is, lease it, check that it is the one.
+//! Lookups: find where a block is, lease it, check that it is the one. Where it is says the index, or the
+//! host where the index cannot.
 
-use super::{Block, Cache};
+use super::direct::{BATCH, Direct};
+use super::{Block, BlockRef, Cache};
 use crate::error::{AskError, Corrupt, LookupError, VerifyError};
 use crate::key::Key;
 use crate::protocol::{KeyAnswer, LOOKUP_PREFIX, ReportEntry, kind, lookup_answer};
 use onecopy_shm::SlotRef;
-use onecopy_transport::guest::LeaseError;
+use onecopy_transport::guest::{HoldsGuest, LeaseError, SlotGuard};
 use std::time::Instant;
 use zerocopy::little_endian as le;
 
@@ -18,7 +20,22 @@ impl Cache {
     /// # Errors
     /// [`LookupError`].
     pub fn lookup(&self, key: &Key) -> Result<Option<Block>, LookupError> {
-        self.lookup_until(key, self.until())
+        Ok(self.lookup_ref(key)?.map(BlockRef::into_owned))
+    }
+
+    /// The block of this key, or `None`, borrowed from this handle.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    #[inline]
+    pub fn lookup_ref(&self, key: &Key) -> Result<Option<BlockRef<'_>>, LookupError> {
+        match self.find_direct(key)? {
+            Direct::Known(Some(block)) if self.verify => {
+                self.verified(block, self.until()).map(Some)
+            }
+            Direct::Known(found) => Ok(found),
+            Direct::AskHost => self.lookup_asking(key, self.until()),
+        }
     }
 
     /// The blocks of these keys, in their order. A key given twice is found twice.
@@ -26,11 +43,20 @@ impl Cache {
     /// # Errors
     /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
     pub fn lookup_many(&self, keys: &[Key]) -> Result<Vec<Option<Block>>, LookupError> {
-        let until = self.until();
-        let segment = self.current().segment_id();
-        let words: Vec<le::U64> = self.ask_many(kind::LOOKUP, keys, until)?;
-        let answers = keys.iter().zip(words.into_iter().map(lookup_answer));
-        answers.map(|(key, slot)| self.lease_again(key, slot, segment, until)).collect()
+        let found = self.lookup_many_ref(keys)?;
+        Ok(found.into_iter().map(|block| block.map(BlockRef::into_owned)).collect())
+    }
+
+    /// The blocks of these keys, in their order, borrowed from this handle.
+    ///
+    /// # Errors
+    /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
+    pub fn lookup_many_ref(&self, keys: &[Key]) -> Result<Vec<Option<BlockRef<'_>>>, LookupError> {
+        let mut blocks = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(BATCH) {
+            blocks.append(&mut self.lookup_batch(keys, false)?);
+        }
+        Ok(blocks)
     }
 
     /// The blocks of the longest prefix of these keys that is there: the first miss ends it.
@@ -38,16 +64,20 @@ impl Cache {
     /// # Errors
     /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
     pub fn lookup_prefix(&self, keys: &[Key]) -> Result<Vec<Block>, LookupError> {
-        let until = self.until();
-        let segment = self.current().segment_id();
+        Ok(self.lookup_prefix_ref(keys)?.into_iter().map(BlockRef::into_owned).collect())
+    }
+
+    /// The blocks of the longest prefix of these keys that is there, borrowed from this handle.
+    ///
+    /// # Errors
+    /// [`LookupError`]; the first one ends the whole batch, and no lease stays.
+    pub fn lookup_prefix_ref(&self, keys: &[Key]) -> Result<Vec<BlockRef<'_>>, LookupError> {
         let mut blocks = Vec::new();
-        for frame in keys.chunks(self.entries_max(kind::LOOKUP)?) {
-            let words: Vec<le::U64> = self.ask_frame(kind::LOOKUP, LOOKUP_PREFIX, frame, until)?;
-            for (key, word) in frame.iter().zip(words) {
-                match self.lease_again(key, lookup_answer(word), segment, until)? {
-                    Some(block) => blocks.push(block),
-                    None => return Ok(blocks),
-                }
+        for keys in keys.chunks(BATCH) {
+            let before = blocks.len();
+            blocks.extend(self.lookup_batch(keys, true)?.into_iter().map_while(|block| block));
+            if blocks.len() - before < keys.len() {
+                break;
             }
         }
         Ok(blocks)
@@ -57,11 +87,59 @@ impl Cache {
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub fn verify(&self, block: &Block) -> Result<(), VerifyError> {
+    pub fn verify<G: HoldsGuest>(&self, block: &Block<G>) -> Result<(), VerifyError> {
         self.verify_until(block, self.until())
     }
 
-    fn lookup_until(&self, key: &Key, until: Instant) -> Result<Option<Block>, LookupError> {
+    /// At most [`BATCH`] keys; with `prefix` what is behind the first miss is not looked up by the host,
+    /// and a miss here.
+    fn lookup_batch(
+        &self,
+        keys: &[Key],
+        prefix: bool,
+    ) -> Result<Vec<Option<BlockRef<'_>>>, LookupError> {
+        let until = self.until();
+        let found = match self.find_batch_direct(keys, prefix)? {
+            Direct::Known(found) => found,
+            Direct::AskHost => return self.lookup_batch_asking(keys, prefix, until),
+        };
+        if !self.verify {
+            return Ok(found);
+        }
+        let verified = found
+            .into_iter()
+            .map(|block| block.map(|block| self.verified(block, until)).transpose());
+        verified.collect()
+    }
+
+    fn lookup_batch_asking(
+        &self,
+        keys: &[Key],
+        prefix: bool,
+        until: Instant,
+    ) -> Result<Vec<Option<BlockRef<'_>>>, LookupError> {
+        self.shared.count_asked(keys.len(), self.lookup);
+        let segment = self.current().segment_id();
+        let flags = if prefix { LOOKUP_PREFIX } else { 0 };
+        let mut blocks = Vec::with_capacity(keys.len());
+        for frame in keys.chunks(self.entries_max(kind::LOOKUP)?) {
+            let words: Vec<le::U64> = self.ask_frame(kind::LOOKUP, flags, frame, until)?;
+            for (key, word) in frame.iter().zip(words) {
+                blocks.push(self.lease_again(key, lookup_answer(word), segment, until)?);
+                if prefix && matches!(blocks.last(), Some(None)) {
+                    return Ok(blocks);
+                }
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn lookup_asking(
+        &self,
+        key: &Key,
+        until: Instant,
+    ) -> Result<Option<BlockRef<'_>>, LookupError> {
+        self.shared.count_asked(1, self.lookup);
         let ask = || {
             let segment = self.current().segment_id();
             let word: le::U64 = self.ask_one(kind::LOOKUP, 0, key, until)?;
@@ -77,11 +155,11 @@ impl Cache {
         slot: Option<SlotRef>,
         segment: u128,
         until: Instant,
-    ) -> Result<Option<Block>, LookupError> {
+    ) -> Result<Option<BlockRef<'_>>, LookupError> {
         let Some(slot) = slot else { return Ok(None) };
         match self.lease(key, slot, segment, until)? {
             Some(block) => Ok(Some(block)),
-            None => self.lookup_until(key, until),
+            None => self.lookup_asking(key, until),
         }
     }
 
@@ -94,12 +172,12 @@ impl Cache {
         slot: SlotRef,
         segment: u128,
         until: Instant,
-    ) -> Result<Option<Block>, LookupError> {
+    ) -> Result<Option<BlockRef<'_>>, LookupError> {
         let guest = self.current();
         if guest.segment_id() != segment {
             return Ok(None);
         }
-        let guard = match guest.lease(slot) {
+        let guard = match SlotGuard::lease(guest.clone(), slot) {
             Ok(Some(guard)) => guard,
             Ok(None) => return Ok(None),
             Err(LeaseError::CutOff) if guest.is_superseded() => return Ok(None),
@@ -111,17 +189,28 @@ impl Cache {
         if found != *key {
             return Err(LookupError::WrongKey { slot, wanted: *key, found });
         }
-        if self.verify {
-            self.verify_until(&block, until).map_err(|error| match error {
-                VerifyError::Corrupt(corrupt) => LookupError::Corrupt(corrupt),
-                VerifyError::NotReported { corrupt, .. } => LookupError::Corrupt(corrupt),
-                VerifyError::Torn(torn) => LookupError::Lease(LeaseError::Torn(torn)),
-            })?;
-        }
-        Ok(Some(block))
+        if self.verify { self.verified(block, until).map(Some) } else { Ok(Some(block)) }
     }
 
-    fn verify_until(&self, block: &Block, until: Instant) -> Result<(), VerifyError> {
+    /// A block whose payload was checked; the host is told of one that is wrong.
+    fn verified<'a>(
+        &self,
+        block: BlockRef<'a>,
+        until: Instant,
+    ) -> Result<BlockRef<'a>, LookupError> {
+        match self.verify_until(&block, until) {
+            Ok(()) => Ok(block),
+            Err(VerifyError::Corrupt(corrupt)) => Err(LookupError::Corrupt(corrupt)),
+            Err(VerifyError::NotReported { corrupt, .. }) => Err(LookupError::Corrupt(corrupt)),
+            Err(VerifyError::Torn(torn)) => Err(LookupError::Lease(LeaseError::Torn(torn))),
+        }
+    }
+
+    fn verify_until<G: HoldsGuest>(
+        &self,
+        block: &Block<G>,
+        until: Instant,
+    ) -> Result<(), VerifyError> {
         let verified = block.verify();
         // Zeroes in place of what was cut are no block that was damaged.
         block.check_intact()?;

@@ -1,5 +1,6 @@
 mod batches;
 mod comeback;
+mod direct;
 mod liar;
 mod life;
 mod one_by_one;

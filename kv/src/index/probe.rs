@@ -7,6 +7,7 @@ use crate::format::{BUCKET_ENTRIES, OVERFLOW_BIT, PROBE_BUCKETS_MAX};
 /// its index; `is_key` is asked for each slot whose fingerprint is the wanted one.
 // r[impl index.find]
 // r[impl index.overflow]
+#[inline]
 pub(super) fn find(
     load: impl Fn(u64) -> u64,
     mask: u64,

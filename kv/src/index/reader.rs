@@ -3,10 +3,15 @@
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use onecopy_shm::{ReadWord, ReadWords, Region};
+use onecopy_shm::{LINE_WORDS, ReadLine, ReadWord, ReadWords, Region};
 
-use super::{BUCKETS_MIN, OpenIndexError, buckets_in, hash_key, probe, region_bytes};
-use crate::format::{INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader};
+use super::{
+    BUCKETS_MIN, Entry, OpenIndexError, bucket_at, buckets_in, fingerprint, hash_key, region_bytes,
+    word_index,
+};
+use crate::format::{
+    INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader, OVERFLOW_BIT, PROBE_BUCKETS_MAX,
+};
 use crate::key::Key;
 
 /// Finds keys in an index that another process writes. `Clone` and `Send`; takes no lock.
@@ -52,6 +57,7 @@ impl IndexReader {
     }
 
     /// The hash of a key in this index.
+    #[inline]
     pub fn hash(&self, key: &Key) -> u64 {
         hash_key(key, self.seed)
     }
@@ -62,19 +68,63 @@ impl IndexReader {
     /// A key that is in the index during the whole call is found. One that comes or goes meanwhile is
     /// found or not.
     // r[impl index.find]
+    #[inline]
     pub fn find(&self, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut mask = self.load_mask()?;
         // Each turn needs a mask that is larger than the one before, so there are at most 64.
         loop {
-            // edge: index.insert; what the host wrote about a slot before it put the entry in is
-            // seen by whoever loads the entry.
-            let load = |index| self.words.load(index, Ordering::Acquire).unwrap_or(0);
-            if let Some(slot) = probe::find(load, mask, hash, &mut is_key) {
+            if let Some(slot) = self.search(mask, hash, &mut is_key) {
                 return Some(slot);
             }
             let larger = self.load_mask().filter(|&now| now > mask)?;
             mask = larger;
         }
+    }
+
+    /// Tells the processor that the home bucket of a hash will be searched soon.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(mask) = self.load_mask() {
+            self.words.prefetch(word_index(bucket_at(hash, 0, mask), 0));
+        }
+    }
+
+    /// The first slot in the home bucket of a hash that may have its key: what a batch prefetches, and
+    /// in nearly every case the slot of the key. `None` says nothing; see [`IndexReader::find`].
+    // r[impl index.candidate]
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Option<u32> {
+        let bucket = self.bucket(bucket_at(hash, 0, self.load_mask()?))?;
+        let wanted = fingerprint(hash);
+        (0..LINE_WORDS).find_map(|place| {
+            let entry = entry_of(&bucket, place);
+            (entry.fingerprint() == wanted && !entry.is_empty()).then_some(entry.slot())
+        })
+    }
+
+    /// The buckets that a key of this hash can be in.
+    // r[impl index.overflow]
+    #[inline]
+    fn search(&self, mask: u64, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
+        let wanted = fingerprint(hash);
+        for step in 0..PROBE_BUCKETS_MAX {
+            let bucket = self.bucket(bucket_at(hash, step, mask))?;
+            for place in 0..LINE_WORDS {
+                let entry = entry_of(&bucket, place);
+                if entry.fingerprint() == wanted && !entry.is_empty() && is_key(entry.slot()) {
+                    return Some(entry.slot());
+                }
+            }
+            if bucket.load(0, Ordering::Relaxed) & OVERFLOW_BIT == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: u64) -> Option<ReadLine<'_>> {
+        self.words.line(word_index(bucket, 0)).ok()
     }
 
     /// Number of buckets in use.
@@ -83,10 +133,19 @@ impl IndexReader {
     }
 
     /// The mask, where it is one that the checked geometry allows.
+    #[inline]
     fn load_mask(&self) -> Option<u64> {
         // edge: index.mask; the buckets that it lets in were filled before, and whoever missed an
         // entry because it was erased from the lower half sees the larger mask.
         let mask = self.mask.load(Ordering::Acquire);
         (mask < self.buckets_max && (mask + 1).is_power_of_two()).then_some(mask)
     }
+}
+
+/// An entry of a bucket.
+#[inline]
+fn entry_of(bucket: &ReadLine<'_>, place: usize) -> Entry {
+    // edge: index.insert; what the host wrote about a slot before it put the entry in is seen by
+    // whoever loads the entry.
+    Entry::from_word(bucket.load(place, Ordering::Acquire))
 }

@@ -294,3 +294,25 @@ fn the_index_is_at_most_half_full() {
     assert_eq!(region_bytes(8), Some(64 + 8 * 64));
     assert_eq!(region_bytes(u64::MAX), None);
 }
+
+// r[verify index.candidate]
+#[test]
+fn a_candidate_is_the_first_of_the_home_bucket_with_the_fingerprint() {
+    let (mut index, region) = index(8);
+    let reader = IndexReader::open(&region).unwrap();
+    let hash = |home: u64, print: u64| home | print << 33;
+    assert_eq!(reader.candidate(hash(3, 1)), None);
+    index.insert(hash(3, 1), 11).unwrap();
+    index.insert(hash(3, 2), 12).unwrap();
+    index.insert(hash(3, 2), 13).unwrap();
+    assert_eq!(reader.candidate(hash(3, 1)), Some(11));
+    assert_eq!(reader.candidate(hash(3, 2)), Some(12));
+    assert_eq!((reader.candidate(hash(4, 1)), reader.candidate(hash(3, 3))), (None, None));
+    for slot in 20..30 {
+        index.insert(hash(3, 4), slot).unwrap();
+    }
+    index.insert(hash(3, 5), 40).unwrap();
+    assert_eq!(reader.candidate(hash(3, 5)), None, "behind its home: a search finds it");
+    assert_eq!(reader.find(hash(3, 5), |slot| slot == 40), Some(40));
+    reader.prefetch(hash(3, 5));
+}

@@ -11,6 +11,8 @@ use crate::mapping::Mapping;
 use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 
+mod batch;
+
 fn slot(slot: u32) -> SlotRef {
     SlotRef { slot, generation: 1 }
 }

@@ -77,6 +77,41 @@ fn who_sees_a_slot_published_sees_what_was_said_about_it() {
     SEEN.assert_some();
 }
 
+// r[verify control.note]
+#[test]
+fn a_note_read_between_two_looks_is_of_that_publication() {
+    static OLD: Seen = Seen::new();
+    static NEW: Seen = Seen::new();
+    loom::model(|| {
+        let control = ControlWriter::new(mapping(), geometry()).unwrap();
+        let reader = control.reader().clone();
+        control.set_slot_publication(1, 60, &[1; 5], &[0; 7]);
+        control.set_slot_word(1, SlotWord::published(1));
+        let host = thread::spawn(move || {
+            let retired = SlotWord::published(1).retire().unwrap();
+            control.set_slot_word(1, retired);
+            control.set_slot_publication(1, 60, &[2; 5], &[0; 7]);
+            control.set_slot_word(1, SlotWord::published(2));
+        });
+        let entry = reader.slot_entry(1).unwrap();
+        let before = entry.word();
+        let note = entry.note_word(0);
+        if let Some(generation) = SlotWord::published_generation(before)
+            && entry.word_after_note() == before
+        {
+            if generation == 1 {
+                OLD.count()
+            } else {
+                NEW.count()
+            }
+            assert_eq!(note, u64::from(generation));
+        }
+        host.join().unwrap();
+    });
+    OLD.assert_some();
+    NEW.assert_some();
+}
+
 // r[verify pool.carve-order]
 #[test]
 fn who_sees_an_extent_sees_all_of_it() {

@@ -5,7 +5,7 @@ use super::{
     COLD_WORDS, ControlError, ControlReader, ExtentFields, NOTE_WORDS, PeerFields, Suspicion,
 };
 use crate::Serial;
-use crate::edges::{EXTENT_STORE, HEADER_STORE, PEER_STORE, PUBLISH_STORE, mutant};
+use crate::edges::{EXTENT_STORE, HEADER_STORE, NOTE_STORE, PEER_STORE, PUBLISH_STORE, mutant};
 use crate::format::{
     CONTROL_MAGIC, ExtentEntry, FORMAT_VERSION, HostState, PeerRow, PeerState, SegmentHeader,
     SlotCold, SlotEntry,
@@ -314,7 +314,8 @@ impl ControlWriter {
     fn store_row(&self, first: Option<u64>, values: &[u64]) {
         let words = first.into_iter().flat_map(|first| first..);
         for (word, &value) in words.zip(values) {
-            self.store(Some(word), value, Ordering::Relaxed);
+            // edge: control.note
+            self.store(Some(word), value, NOTE_STORE);
         }
     }
 

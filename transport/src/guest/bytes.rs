@@ -2,7 +2,7 @@
 //! The bytes of slots: the only place where the guest makes slices of the pool.
 
 use super::held::{HeldSlot, Reservation};
-use super::lease::SlotGuard;
+use super::lease::{HoldsGuest, SlotGuard};
 use std::ops::{Deref, DerefMut};
 
 impl HeldSlot {
@@ -45,16 +45,18 @@ impl DerefMut for Reservation {
     }
 }
 
-impl Deref for SlotGuard {
+impl<G: HoldsGuest> Deref for SlotGuard<G> {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        let (offset, length_bytes) = self.range();
+        let pool = &self.guest.guest().inner.pool.read;
         // SAFETY: the guard holds a lease that was stored before the slot was seen published and
         // this guest attached, so the slot keeps its bytes until the lease is released, which
         // dropping the last clone does; published bytes never change. The host never truncates the pool; where somebody else
         // does, the mapping's guard has zeroes there and the guest is told (`check_intact`).
-        let bytes = unsafe { self.inner.pool.read.bytes(self.offset, self.length_bytes) };
+        let bytes = unsafe { pool.bytes(offset, length_bytes) };
         // In range: checked when the guard was made.
         bytes.unwrap_or_default()
     }

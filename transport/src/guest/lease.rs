@@ -2,32 +2,110 @@
 
 use super::error::{LeaseError, Torn};
 use super::{Guest, Inner};
+use crate::control::SlotEntryView;
 use crate::error::Corrupt;
 use crate::format::{COLD_BYTES, NOTE_BYTES};
 use onecopy_shm::LeaseCell;
 use onecopy_shm::error::LeaseError as NoLease;
 use onecopy_shm::{SlotRef, SlotWord};
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A published slot, leased: `Deref` to its bytes, in place. The bytes do not change and the slot is
 /// not reused before the last clone is dropped, also when its block is deleted meanwhile, the host
 /// dies or this guest attaches again.
-pub struct SlotGuard {
-    pub(super) inner: Arc<Inner>,
-    /// `None` once it was dropped.
-    cell: Option<LeaseCell>,
-    slot: SlotRef,
-    pub(super) offset: u64,
-    pub(super) length_bytes: u64,
+///
+/// `G` is how it keeps its guest: a handle of its own, or one that is borrowed, which saves counting
+/// handles where every nanosecond counts.
+pub struct SlotGuard<G: HoldsGuest = Guest> {
+    pub(super) guest: G,
+    leased: Leased,
 }
 
-impl SlotGuard {
+/// What can keep a guest for a [`SlotGuard`]: [`Guest`] and [`Cow<Guest>`].
+pub trait HoldsGuest: sealed::Sealed {
+    /// The guest.
+    fn guest(&self) -> &Guest;
+}
+
+/// Nobody else's types: a guard that is given another guest than it was made with would read elsewhere.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Guest {}
+    impl Sealed for super::Cow<'_, super::Guest> {}
+}
+
+impl HoldsGuest for Guest {
+    #[inline]
+    fn guest(&self) -> &Guest {
+        self
+    }
+}
+
+impl HoldsGuest for Cow<'_, Guest> {
+    #[inline]
+    fn guest(&self) -> &Guest {
+        self
+    }
+}
+
+/// A lease and what it is of.
+struct Leased {
+    /// `None` once it was released, or handed on.
+    cell: Option<LeaseCell>,
+    slot: SlotRef,
+    offset: u64,
+    length_bytes: u64,
+}
+
+impl<G: HoldsGuest> SlotGuard<G> {
+    /// Leases a slot if it is published in this generation; `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// As for [`Guest::lease`].
+    #[inline]
+    pub fn lease(guest: G, slot: SlotRef) -> Result<Option<SlotGuard<G>>, LeaseError> {
+        guest.guest().check_process()?;
+        let inner = &guest.guest().inner;
+        let Some(entry) = inner.entry(slot.slot) else { return Ok(None) };
+        let leased = inner.lease_entry(&entry, slot)?;
+        Ok(leased.map(|leased| SlotGuard { guest, leased }))
+    }
+
+    /// Leases what is published in the slot of this number now, if `is_wanted` says so of its entry,
+    /// which it sees after the lease was checked; `None` when nothing is, or something else.
+    ///
+    /// # Errors
+    /// As for [`Guest::lease`].
+    // r[impl guest.lease.current]
+    #[inline]
+    pub fn lease_current(
+        guest: G,
+        slot: u32,
+        is_wanted: impl FnOnce(&SlotEntryView<'_>) -> bool,
+    ) -> Result<Option<SlotGuard<G>>, LeaseError> {
+        let inner = &guest.guest().inner;
+        inner.enter()?;
+        let Some((entry, slot)) = inner.published(slot) else { return Ok(None) };
+        let Some(leased) = inner.lease_entry(&entry, slot)? else { return Ok(None) };
+        if !is_wanted(&entry) {
+            inner.let_go(leased);
+            return Ok(None);
+        }
+        Ok(Some(SlotGuard { guest, leased }))
+    }
+
     /// Which slot.
     #[inline]
     pub fn slot(&self) -> SlotRef {
-        self.slot
+        self.leased.slot
+    }
+
+    /// Where its bytes begin in the pool and how many they are.
+    #[inline]
+    pub(super) fn range(&self) -> (u64, u64) {
+        (self.leased.offset, self.leased.length_bytes)
     }
 
     /// Whether every byte that was read through guards of this attach until now was the pool's, and
@@ -37,29 +115,90 @@ impl SlotGuard {
     /// # Errors
     /// [`Torn`]: a file was cut; take nothing that was read for data.
     // r[impl guest.torn]
+    #[inline]
     pub fn check_intact(&self) -> Result<(), Torn> {
-        self.inner.areas.check_intact()
+        self.inner().areas.check_intact()
     }
 
     /// The service's note on it.
+    #[inline]
     pub fn note(&self) -> [u64; NOTE_BYTES / 8] {
-        self.inner.control.slot_note(self.slot.slot)
+        self.inner().control.slot_note(self.leased.slot.slot)
     }
 
     /// One word of the note, from 0.
     #[inline]
     pub fn note_word(&self, word: usize) -> u64 {
-        self.inner.control.slot_note_word(self.slot.slot, word)
+        self.inner().control.slot_note_word(self.leased.slot.slot, word)
     }
 
     /// The service's cold part of its entry.
     pub fn cold(&self) -> [u64; COLD_BYTES / 8] {
-        self.inner.control.slot_cold(self.slot.slot)
+        self.inner().control.slot_cold(self.leased.slot.slot)
     }
 
     /// One word of the cold part, from 0.
     pub fn cold_word(&self, word: usize) -> u64 {
-        self.inner.control.slot_cold_word(self.slot.slot, word)
+        self.inner().control.slot_cold_word(self.leased.slot.slot, word)
+    }
+
+    #[inline]
+    fn inner(&self) -> &Inner {
+        &self.guest.guest().inner
+    }
+}
+
+impl<'a> SlotGuard<Cow<'a, Guest>> {
+    /// Leases what is published in each of these slots now, with one fence for all of them, if
+    /// `is_wanted` says so of its place in `slots` and its entry; in their order, as
+    /// [`SlotGuard::lease_current`] does with one.
+    ///
+    /// # Errors
+    /// As for [`Guest::lease`]; no lease stays.
+    // r[impl guest.lease.many]
+    pub fn lease_current_many(
+        guest: &Cow<'a, Guest>,
+        slots: &[Option<u32>],
+        mut is_wanted: impl FnMut(usize, &SlotEntryView<'_>) -> bool,
+    ) -> Result<Vec<Option<SlotGuard<Cow<'a, Guest>>>>, LeaseError> {
+        let inner = &guest.inner;
+        inner.enter()?;
+        let found: Vec<_> = slots.iter().map(|&slot| inner.published(slot?)).collect();
+        let mut cells = Vec::with_capacity(slots.len());
+        let wanted = found.iter().flatten().map(|(_, slot)| *slot);
+        let table = &inner.leases.table;
+        table
+            .lease_many(wanted, &mut cells)
+            .map_err(|full| LeaseError::Full { capacity: full.capacity })?;
+        let mut cells = cells.into_iter();
+        let mut guards = Vec::with_capacity(slots.len());
+        let mut failed = None;
+        for (place, found) in found.into_iter().enumerate() {
+            // As many cells as slots were found.
+            let leased = found.zip(found.and_then(|_| cells.next()));
+            let guard = leased.and_then(|((entry, slot), cell)| {
+                // Behind an error too: their cells stand.
+                match inner.keep(cell, &entry, slot) {
+                    Ok(leased) => {
+                        let guard = SlotGuard { guest: guest.clone(), leased: leased? };
+                        is_wanted(place, &entry).then_some(guard)
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        None
+                    }
+                }
+            });
+            guards.push(guard);
+        }
+        failed.map_or(Ok(guards), Err)
+    }
+
+    /// The same lease with a handle of its own.
+    pub fn into_owned(mut self) -> SlotGuard {
+        let cell = self.leased.cell.take();
+        let leased = Leased { cell, ..self.leased };
+        SlotGuard { guest: self.guest.clone().into_owned(), leased }
     }
 }
 
@@ -71,36 +210,108 @@ impl Guest {
     /// writes, a forked child.
     // r[impl guest.lease]
     pub fn lease(&self, slot: SlotRef) -> Result<Option<SlotGuard>, LeaseError> {
-        self.check_process()?;
-        let inner = &self.inner;
-        if !inner.slot_exists(slot) {
-            return Ok(None);
-        }
-        let attached = &inner.link.attached;
-        let leased = inner.leases.table.lease_published(
+        SlotGuard::lease(self.clone(), slot)
+    }
+
+    /// Whether the link is over as far as this process has noticed: one look at its own memory. Where
+    /// nobody watches the socket only the calls notice.
+    #[inline]
+    pub fn is_known_over(&self) -> bool {
+        self.inner.link.is_closed()
+    }
+
+    /// Whether all that was read of the segment until now was the files': see
+    /// [`SlotGuard::check_intact`].
+    ///
+    /// # Errors
+    /// [`Torn`]: a file was cut.
+    #[inline]
+    pub fn check_intact(&self) -> Result<(), Torn> {
+        self.inner.areas.check_intact()
+    }
+}
+
+impl Inner {
+    /// The entry of a slot that exists.
+    #[inline]
+    fn entry(&self, slot: u32) -> Option<SlotEntryView<'_>> {
+        if self.slot_exists(slot) { self.control.slot_entry(slot) } else { None }
+    }
+
+    /// What is published in a slot now, if anything is.
+    #[inline]
+    fn published(&self, slot: u32) -> Option<(SlotEntryView<'_>, SlotRef)> {
+        let entry = self.entry(slot)?;
+        let generation = SlotWord::published_generation(entry.word())?;
+        Some((entry, SlotRef { slot, generation }))
+    }
+
+    #[inline]
+    fn lease_entry(
+        &self,
+        entry: &SlotEntryView<'_>,
+        slot: SlotRef,
+    ) -> Result<Option<Leased>, LeaseError> {
+        let attached = &self.link.attached;
+        let leased = self.leases.table.lease_published(
             slot,
-            |ordering| inner.control.load_slot_word(slot.slot, ordering),
+            |ordering| entry.load_word(ordering),
             |ordering| attached.load(ordering),
             attached.expected(),
         );
+        self.locate(leased, entry, slot)
+    }
+
+    /// Checks a lease of a batch.
+    #[inline]
+    fn keep(
+        &self,
+        cell: LeaseCell,
+        entry: &SlotEntryView<'_>,
+        slot: SlotRef,
+    ) -> Result<Option<Leased>, LeaseError> {
+        let attached = &self.link.attached;
+        let leased = self.leases.table.keep_published(
+            cell,
+            slot,
+            |ordering| entry.load_word(ordering),
+            |ordering| attached.load(ordering),
+            attached.expected(),
+        );
+        self.locate(leased, entry, slot)
+    }
+
+    /// Ends a lease that nobody was told of.
+    fn let_go(&self, leased: Leased) {
+        if let Some(cell) = leased.cell {
+            self.leases.table.release(cell);
+        }
+    }
+
+    /// Finds the bytes of a slot that was leased, or lets it go.
+    #[inline]
+    fn locate(
+        &self,
+        leased: Result<LeaseCell, NoLease>,
+        entry: &SlotEntryView<'_>,
+        slot: SlotRef,
+    ) -> Result<Option<Leased>, LeaseError> {
         let cell = match leased {
             Ok(cell) => cell,
             Err(error) => {
                 // Zeroes in place of a slot table look like a block that has gone.
-                inner.areas.check_intact()?;
+                self.areas.check_intact()?;
                 return not_leased(error).map(|()| None);
             }
         };
-        // From here on every way out that is no guard releases the cell.
-        let located = inner.locate(slot);
-        let located = inner.areas.check_intact().map_err(LeaseError::Torn).and(located);
-        match located {
+        // From here on every way out that is no lease releases the cell.
+        let range = self.range(entry, slot);
+        match self.areas.check_intact().map_err(LeaseError::Torn).and(range) {
             Ok((offset, length_bytes)) => {
-                let (inner, cell) = (Arc::clone(inner), Some(cell));
-                Ok(Some(SlotGuard { inner, cell, slot, offset, length_bytes }))
+                Ok(Some(Leased { cell: Some(cell), slot, offset, length_bytes }))
             }
             Err(error) => {
-                inner.leases.table.release(cell);
+                self.leases.table.release(cell);
                 Err(error)
             }
         }
@@ -110,8 +321,8 @@ impl Guest {
 impl Inner {
     /// Whether the slot table has this entry: a reference from elsewhere may say anything.
     #[inline]
-    fn slot_exists(&self, slot: SlotRef) -> bool {
-        let number = u64::from(slot.slot);
+    fn slot_exists(&self, slot: u32) -> bool {
+        let number = u64::from(slot);
         // Relaxed: a count that is too old is read again.
         if number > self.slots_seen.load(Ordering::Relaxed) {
             self.slots_seen.store(self.control.slots_ready(), Ordering::Relaxed);
@@ -121,12 +332,11 @@ impl Inner {
 
     /// Offset and length in bytes of a slot that was leased just now.
     #[inline]
-    fn locate(&self, slot: SlotRef) -> Result<(u64, u64), LeaseError> {
+    fn range(&self, entry: &SlotEntryView<'_>, slot: SlotRef) -> Result<(u64, u64), LeaseError> {
         if self.closing.is_begun() {
             return Err(LeaseError::Detached);
         }
-        let offset = self.control.slot_offset(slot.slot);
-        let length_bytes = self.control.slot_length(slot.slot);
+        let (offset, length_bytes) = (entry.offset(), entry.length_bytes());
         let end = offset.checked_add(length_bytes);
         if end.is_none_or(|end| !self.growth.covers(end)) {
             let pool_bytes = self.control.pool_bytes();
@@ -154,34 +364,36 @@ fn not_leased(error: NoLease) -> Result<(), LeaseError> {
     }
 }
 
-impl Clone for SlotGuard {
-    fn clone(&self) -> SlotGuard {
-        let cell = self.cell.as_ref().map(|cell| {
+impl<G: HoldsGuest + Clone> Clone for SlotGuard<G> {
+    fn clone(&self) -> SlotGuard<G> {
+        let cell = self.leased.cell.as_ref().map(|cell| {
             // In a forked child nothing is counted: nothing is released there either.
-            self.inner.leases.add_clone(cell);
+            self.inner().leases.add_clone(cell);
             cell.same_lease()
         });
-        SlotGuard { inner: Arc::clone(&self.inner), cell, ..*self }
+        SlotGuard { guest: self.guest.clone(), leased: Leased { cell, ..self.leased } }
     }
 }
 
-impl Drop for SlotGuard {
+impl<G: HoldsGuest> Drop for SlotGuard<G> {
     // r[impl guest.lease.clones]
     // r[impl guest.fork]
+    #[inline]
     fn drop(&mut self) {
-        let Some(cell) = self.cell.take() else { return };
-        if self.inner.fork.is_this_process() && self.inner.leases.is_last(&cell) {
-            self.inner.leases.table.release(cell);
+        let Some(cell) = self.leased.cell.take() else { return };
+        let inner = self.inner();
+        if inner.fork.is_this_process() && inner.leases.is_last(&cell) {
+            inner.leases.table.release(cell);
         }
     }
 }
 
-impl fmt::Debug for SlotGuard {
+impl<G: HoldsGuest> fmt::Debug for SlotGuard<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SlotGuard")
-            .field("slot", &self.slot)
-            .field("offset", &self.offset)
-            .field("length_bytes", &self.length_bytes)
+            .field("slot", &self.leased.slot)
+            .field("offset", &self.leased.offset)
+            .field("length_bytes", &self.leased.length_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -53,7 +53,7 @@ pub use error::{
 };
 pub use flight::Pending;
 pub use held::Reservation;
-pub use lease::SlotGuard;
+pub use lease::{HoldsGuest, SlotGuard};
 pub use options::{GuestOptions, REQUESTS_MAX};
 pub use reply::Reply;
 

@@ -57,6 +57,7 @@ fn plan(args: &DemoArgs) -> Result<Plan, Failure> {
         block_bytes,
         capacity_blocks,
         policy: PolicyKind::Lru,
+        lookup: args.lookup,
         speed: None,
         kills: match args.kill_guest_every {
             Some(seconds) => Kills::Every(Duration::from_secs_f64(seconds)),

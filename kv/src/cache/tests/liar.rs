@@ -133,7 +133,10 @@ fn answers_of_another_form_are_errors() {
     }
     lie(kind::EXISTS, &[9, 0, 0, 0, 0, 0, 0, 0]);
     let error = cache.exists(&key(1)).unwrap_err();
-    assert!(matches!(error, AskError::AnswerCode { kind: kind::EXISTS, code: 9 }), "{error}");
+    assert!(
+        matches!(error, LookupError::Ask(AskError::AnswerCode { kind: kind::EXISTS, code: 9 })),
+        "{error}"
+    );
     lie(kind::DELETE, KeyOutcome::NotPinned.encode().as_bytes());
     let error = cache.delete(&key(1)).unwrap_err();
     assert!(matches!(error, DeleteError::Ask(AskError::AnswerCode { code: 3, .. })), "{error}");

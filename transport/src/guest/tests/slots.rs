@@ -4,9 +4,12 @@ use super::scripted::{
     ROW, SERIAL, ScriptedHost, UNIT, attached, attached_with, in_ms, options, soon,
 };
 use crate::format::Role;
-use crate::guest::{CallError, Guest, GuestOptions, LeaseError, ReserveError, StaleReservation};
+use crate::guest::{
+    CallError, Guest, GuestOptions, LeaseError, ReserveError, SlotGuard, StaleReservation,
+};
 use crate::wire::{Refill, RequestError, SlotPayload, flag, kind};
 use onecopy_shm::SlotRef;
+use std::borrow::Cow;
 use std::thread;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -344,4 +347,55 @@ fn all_leases_taken_is_an_error_that_says_how_many() {
     assert_eq!(guest.lease(slot).unwrap_err(), LeaseError::Full { capacity: 64 });
     drop(guards);
     assert!(guest.lease(slot).unwrap().is_some());
+}
+
+// r[verify guest.lease.current]
+#[test]
+fn a_slot_is_leased_by_its_number_if_it_is_what_is_wanted() {
+    let (guest, host, slots) = stocked(1..=2);
+    host.areas.publish(slots[0], 64);
+    let lease = |slot, is_wanted: bool| {
+        SlotGuard::lease_current(guest.clone(), slot, |entry| {
+            assert_eq!((entry.length_bytes(), entry.note_word(0)), (64, 9));
+            is_wanted
+        })
+    };
+    let guard = lease(1, true).unwrap().unwrap();
+    assert_eq!((guard.slot(), guard.len()), (slots[0], 64));
+    assert_eq!(host.leased(), [slots[0]]);
+    assert!(lease(1, false).unwrap().is_none());
+    assert_eq!(host.leased(), [slots[0]], "what is not wanted is let go");
+    assert!(lease(2, true).unwrap().is_none(), "granted");
+    assert!(lease(0, true).unwrap().is_none() && lease(u32::MAX, true).unwrap().is_none());
+    host.areas.retire(slots[0]);
+    assert!(lease(1, true).unwrap().is_none(), "retired");
+    drop(guard);
+    assert_eq!(host.leased(), []);
+}
+
+// r[verify guest.lease.many]
+#[test]
+fn many_slots_are_leased_by_their_numbers() {
+    let (guest, host, slots) = stocked(1..=4);
+    for slot in &slots[..3] {
+        host.areas.publish(*slot, 64);
+    }
+    host.areas.retire(slots[1]);
+    let wanted = [Some(1), None, Some(2), Some(4), Some(3), Some(1), Some(u32::MAX)];
+    let borrowed = Cow::Borrowed(&guest);
+    let guards = SlotGuard::lease_current_many(&borrowed, &wanted, |place, entry| {
+        assert_eq!(entry.note_word(0), 9);
+        place != 5
+    });
+    let guards = guards.unwrap();
+    let found: Vec<_> = guards.iter().map(|guard| guard.as_ref().map(SlotGuard::slot)).collect();
+    let (first, third) = (Some(slots[0]), Some(slots[2]));
+    assert_eq!(found, [first, None, None, None, third, None, None]);
+    let mut leased = host.leased();
+    leased.sort();
+    assert_eq!(leased, [slots[0], slots[2]]);
+    let owned: Vec<SlotGuard> = guards.into_iter().flatten().map(SlotGuard::into_owned).collect();
+    assert_eq!((owned.len(), host.leased().len()), (2, 2), "the same leases");
+    drop(owned);
+    assert_eq!(host.leased(), []);
 }

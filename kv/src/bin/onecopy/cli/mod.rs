@@ -10,7 +10,7 @@ mod values;
 pub use blocks::{GetArgs, KeyArgs, PutArgs, RmArgs};
 pub use host::{DestroyArgs, ServeArgs};
 pub use peers::{PeersArgs, PeersCommand, SettleArgs};
-pub use replay::{DemoArgs, ReplayArgs, ReplayGuestArgs};
+pub use replay::{DemoArgs, Lookup, ReplayArgs, ReplayGuestArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;

@@ -2,13 +2,32 @@
 
 use super::values::{positive, seconds, speed};
 use clap::{Args, ValueEnum};
+use onecopy::cache::LookupPath;
 use onecopy::policy::PolicyKind;
 use onecopy::size::ByteSize;
 use std::path::PathBuf;
 
+/// How a guest finds a block, as it is named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LookupPath {
+pub enum Lookup {
+    Direct,
     Ring,
+}
+
+impl Lookup {
+    pub fn path(self) -> LookupPath {
+        match self {
+            Lookup::Direct => LookupPath::Direct,
+            Lookup::Ring => LookupPath::Ring,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Lookup::Direct => "direct",
+            Lookup::Ring => "ring",
+        }
+    }
 }
 
 const REPLAY_HELP: &str = "\
@@ -56,9 +75,9 @@ pub struct ReplayArgs {
     /// Which block goes first: lru or fifo
     #[arg(long, default_value = "lru")]
     pub policy: PolicyKind,
-    /// How a guest finds a block; with ring it asks the host
-    #[arg(long, value_enum, default_value = "ring")]
-    pub lookup: LookupPath,
+    /// How a guest finds a block: direct, it searches the index itself; ring, it asks the host
+    #[arg(long, value_enum, default_value = "ring", hide_possible_values = true)]
+    pub lookup: Lookup,
     /// Let requests arrive as their timestamps say, so many times as fast; 0.001 to 1000000
     /// [default: each as soon as a guest is free]
     #[arg(long, value_name = "X", value_parser = speed)]
@@ -98,6 +117,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 6000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub conversations: u32,
+    /// How a guest finds a block: direct, it searches the index itself; ring, it asks the host
+    #[arg(long, value_enum, default_value = "ring", hide_possible_values = true)]
+    pub lookup: Lookup,
     /// Kill a guest every so many seconds, instead of one half way; 0.001 to 86400
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub kill_guest_every: Option<f64>,
@@ -114,6 +136,8 @@ pub struct ReplayGuestArgs {
     pub run: u64,
     #[arg(long)]
     pub block_bytes: u64,
+    #[arg(long, value_enum)]
+    pub lookup: Lookup,
     /// When the first request arrives, on the monotonic clock.
     #[arg(long)]
     pub started_ns: u64,

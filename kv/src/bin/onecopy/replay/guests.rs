@@ -53,6 +53,7 @@ impl<'a> Guests<'a> {
         command.arg("replay-guest").arg("--segment").arg(&self.segment);
         command.args(["--place", &place.to_string(), "--run", &self.run.to_string()]);
         command.args(["--block-bytes", &self.plan.block_bytes.to_string()]);
+        command.args(["--lookup", self.plan.lookup.name()]);
         command.args(["--started-ns", &self.started_ns.to_string()]);
         if let Some(speed) = self.plan.speed {
             command.args(["--speed", &speed.to_string()]);

@@ -1,6 +1,6 @@
 //! What a replay is to do: shared by `replay` and `demo`.
 
-use crate::cli::ReplayArgs;
+use crate::cli::{Lookup, ReplayArgs};
 use crate::exit::Failure;
 use onecopy::policy::PolicyKind;
 use onecopy::replay::generator::{GeneratorOptions, generate};
@@ -58,6 +58,8 @@ pub struct Plan {
     /// Published blocks at most; `None`: nothing is evicted.
     pub capacity_blocks: Option<u64>,
     pub policy: PolicyKind,
+    /// How guests find blocks.
+    pub lookup: Lookup,
     /// How much faster than its timestamps the trace is played; `None`: as fast as guests can.
     pub speed: Option<f64>,
     pub kills: Kills,
@@ -100,6 +102,7 @@ impl Plan {
             block_bytes,
             capacity_blocks,
             policy: args.policy,
+            lookup: args.lookup,
             speed: args.speed,
             kills: match args.kill_guest_every {
                 Some(seconds) => Kills::Every(Duration::from_secs_f64(seconds)),

@@ -29,6 +29,7 @@ pub fn guest(args: &ReplayGuestArgs) -> Result<(), Failure> {
     let mut worker = Worker::join(std::io::stdin(), args.place).map_err(Failure::refused)?;
     let mut options = CacheOptions::new(GuestOptions::at(&args.segment));
     options.deadline = PATIENCE;
+    options.lookup = args.lookup.path();
     let replayer = Replayer {
         cache: Cache::attach(options).map_err(Failure::no_segment)?,
         run: args.run,

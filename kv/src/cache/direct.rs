@@ -1,0 +1,218 @@
+//! Looking blocks up in the index that the host publishes: no message, no lock, no wait.
+//!
+//! A search of the index gives a slot that may have the key. The slot is leased, the lease is checked
+//! against its state word, and only then the key in its note is compared: from there on nothing about
+//! the block changes for as long as the lease stands. What is not published when it is looked at was not
+//! there during the whole call, so it is a miss and not a reason to search again.
+
+use super::{Block, BlockRef, Cache, LookupPath};
+use crate::error::LookupError;
+use crate::index::IndexReader;
+use crate::key::Key;
+use crate::note::{EXPIRY_WORD, is_expired, key_words};
+use onecopy_shm::SlotWord;
+use onecopy_transport::control::{ControlReader, SlotEntryView};
+use onecopy_transport::guest::{Guest, LeaseError, SlotGuard};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Keys that are prefetched together: enough misses in flight to keep the memory busy, few enough that
+/// the first is still in the cache when the last was asked for.
+pub(super) const BATCH: usize = 64;
+
+/// What a search without the host comes to.
+pub(super) enum Direct<T> {
+    /// The answer.
+    Known(T),
+    /// Only the host can tell: there is no index to search, the link to it is over (and an attach to
+    /// the next one is due), or this attach was cut off.
+    AskHost,
+}
+
+/// Opens the index of a guest's segment; without one every lookup asks the host.
+pub(super) fn open_index(guest: &Guest) -> Option<Arc<IndexReader>> {
+    match IndexReader::open(&guest.service_region()) {
+        Ok(index) => Some(Arc::new(index)),
+        Err(error) => {
+            tracing::warn!(%error, "the index cannot be searched from here: the host is asked instead");
+            None
+        }
+    }
+}
+
+impl Cache {
+    /// The block of this key.
+    // r[impl kv.direct]
+    #[inline]
+    pub(super) fn find_direct(
+        &self,
+        key: &Key,
+    ) -> Result<Direct<Option<BlockRef<'_>>>, LookupError> {
+        let guest = self.current();
+        let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
+        let hash = index.hash(key);
+        self.find_from(&guest, &index, hash, key)
+    }
+
+    /// The blocks of these keys, at most [`BATCH`], in their order; with `prefix` nothing behind the
+    /// first miss.
+    // r[impl kv.direct_batch]
+    pub(super) fn find_batch_direct(
+        &self,
+        keys: &[Key],
+        prefix: bool,
+    ) -> Result<Direct<Vec<Option<BlockRef<'_>>>>, LookupError> {
+        let guest = self.current();
+        let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
+        let mut hashes = [0; BATCH];
+        let mut slots = [None; BATCH];
+        let count = gather(&guest, &index, keys, &mut hashes, &mut slots);
+        let is_wanted = |place: usize, entry: &SlotEntryView<'_>| {
+            keys.get(place).is_some_and(|key| has_key(entry, key))
+        };
+        let leased = match SlotGuard::lease_current_many(&guest, &slots[..count], is_wanted) {
+            Ok(leased) => leased,
+            Err(LeaseError::CutOff) => return Ok(Direct::AskHost),
+            Err(error) => return Err(error.into()),
+        };
+        let mut blocks = Vec::with_capacity(count);
+        for ((key, &hash), guard) in keys.iter().zip(&hashes).zip(leased) {
+            let block = match guard.map(Block::new) {
+                Some(block) => {
+                    (!has_had_its_time(guest.control(), block.expiry_word())).then_some(block)
+                }
+                None => match self.find_from(&guest, &index, hash, key)? {
+                    Direct::Known(block) => block,
+                    Direct::AskHost => return Ok(Direct::AskHost),
+                },
+            };
+            let is_end = prefix && block.is_none();
+            blocks.push(block);
+            if is_end {
+                break;
+            }
+        }
+        Ok(Direct::Known(blocks))
+    }
+
+    /// Whether each of these keys, at most [`BATCH`], is there; `each` is told in their order until it
+    /// says that it has heard enough. Takes no lease.
+    // r[impl kv.direct_exists]
+    pub(super) fn probe_direct(
+        &self,
+        keys: &[Key],
+        mut each: impl FnMut(bool) -> bool,
+    ) -> Result<Direct<()>, LookupError> {
+        let guest = self.current();
+        let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
+        let mut hashes = [0; BATCH];
+        let mut slots = [None; BATCH];
+        gather(&guest, &index, keys, &mut hashes, &mut slots);
+        let control = guest.control();
+        for ((key, &hash), &slot) in keys.iter().zip(&hashes).zip(&slots) {
+            let is_there = slot.is_some_and(|slot| holds(control, slot, key))
+                || index.find(hash, |slot| holds(control, slot, key)).is_some();
+            if !is_there && guest.is_known_over() {
+                return Ok(Direct::AskHost);
+            }
+            if !each(is_there) {
+                break;
+            }
+        }
+        guest.check_intact().map_err(LeaseError::Torn)?;
+        Ok(Direct::Known(()))
+    }
+
+    /// The index that this guest's slots are named by, if lookups may use it.
+    #[inline]
+    fn index_of<'a>(&'a self, guest: &Guest) -> Option<Cow<'a, Arc<IndexReader>>> {
+        let index = self.index.as_ref().filter(|_| self.lookup == LookupPath::Direct)?;
+        if guest.segment_id() == self.guest.segment_id() {
+            return Some(Cow::Borrowed(index));
+        }
+        open_index(guest).map(Cow::Owned)
+    }
+
+    // r[impl kv.direct_expiry]
+    #[inline]
+    fn find_from<'a>(
+        &self,
+        guest: &Cow<'a, Guest>,
+        index: &IndexReader,
+        hash: u64,
+        key: &Key,
+    ) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
+        let control = guest.control();
+        let mut found = Ok(None);
+        index.find(hash, |slot| {
+            let mut is_key = false;
+            let guard = SlotGuard::lease_current(guest.clone(), slot, |entry| {
+                is_key = has_key(entry, key);
+                is_key && !has_had_its_time(control, entry.note_word(EXPIRY_WORD))
+            });
+            found = guard.map(|guard| guard.map(Block::new));
+            is_key || found.is_err()
+        });
+        match found {
+            Ok(Some(block)) => Ok(Direct::Known(Some(block))),
+            Ok(None) if guest.is_known_over() => Ok(Direct::AskHost),
+            Ok(None) => {
+                guest.check_intact().map_err(LeaseError::Torn)?;
+                Ok(Direct::Known(None))
+            }
+            Err(LeaseError::CutOff) => Ok(Direct::AskHost),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Finds for each key the slot that most likely has it, with all buckets and then all slot entries on
+/// their way at once. Returns the number of keys, at most [`BATCH`].
+#[inline]
+fn gather(
+    guest: &Guest,
+    index: &IndexReader,
+    keys: &[Key],
+    hashes: &mut [u64; BATCH],
+    slots: &mut [Option<u32>; BATCH],
+) -> usize {
+    for (key, hash) in keys.iter().zip(hashes.iter_mut()) {
+        *hash = index.hash(key);
+        index.prefetch(*hash);
+    }
+    let control = guest.control();
+    let count = keys.len().min(BATCH);
+    for (hash, slot) in hashes[..count].iter().zip(slots.iter_mut()) {
+        *slot = index.candidate(*hash);
+        if let Some(slot) = *slot {
+            control.prefetch_slot(slot);
+        }
+    }
+    count
+}
+
+/// Whether the note of an entry has this key.
+#[inline]
+fn has_key(entry: &SlotEntryView<'_>, key: &Key) -> bool {
+    (0..).zip(key_words(key)).all(|(word, wanted)| entry.note_word(word) == wanted)
+}
+
+/// The clock is looked at only for blocks that have a time.
+#[inline]
+fn has_had_its_time(control: &ControlReader, expiry_word: u64) -> bool {
+    expiry_word as u32 != 0 && is_expired(expiry_word, control.coarse_clock_s())
+}
+
+/// Whether this key's block is published in this slot. It may be gone by the time that this is known.
+#[inline]
+fn holds(control: &ControlReader, slot: u32, key: &Key) -> bool {
+    if u64::from(slot) > control.slots_ready() {
+        return false;
+    }
+    let Some(entry) = control.slot_entry(slot) else { return false };
+    let word = entry.word();
+    SlotWord::published_generation(word).is_some()
+        && has_key(&entry, key)
+        && !has_had_its_time(control, entry.note_word(EXPIRY_WORD))
+        && entry.word_after_note() == word
+}

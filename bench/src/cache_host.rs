@@ -48,6 +48,8 @@ impl Size {
     }
 }
 
+/// Guests that may be attached: more than any benchmark starts.
+const GUESTS_MAX: u32 = 128;
 /// How long an orderly end may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -134,6 +136,7 @@ pub(crate) fn serve(segment: &Path, core: Option<usize>, size: Size) -> Result<(
     options.pool_bytes = size.pool_bytes;
     options.pool_bytes_max = size.pool_bytes;
     options.granule_bytes = size.granule_bytes;
+    options.guests_max = GUESTS_MAX;
     options.remove_on_leave = true;
     let service = CacheService::new(CacheServiceOptions {
         capacity: Capacity::Blocks(size.capacity_blocks),

@@ -5,7 +5,7 @@ use std::io;
 use onecopy::error::{AttachCacheError, LookupError, PublishError};
 use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{CommitError, GrantError, ReadError, RingError};
-use onecopy_transport::guest::ReserveError;
+use onecopy_transport::guest::{AttachError, CallError, LeaseError, ReserveError};
 use onecopy_transport::host::{ServeError, StartError};
 use onecopy_transport::process::ProcessError;
 use thiserror::Error;
@@ -45,6 +45,12 @@ pub(crate) enum BenchError {
     Serve(#[from] ServeError),
     #[error("attaching to the host: {0}")]
     Attach(#[from] AttachCacheError),
+    #[error("attaching to the host: {0}")]
+    AttachGuest(#[from] AttachError),
+    #[error("asking: {0}")]
+    Call(#[from] CallError),
+    #[error("leasing: {0}")]
+    Lease(#[from] LeaseError),
     #[error("reserving: {0}")]
     Reserve(#[from] ReserveError),
     #[error("publishing: {0}")]

@@ -10,6 +10,8 @@ mod cache;
 mod cache_host;
 mod error;
 mod get;
+mod host;
+mod host_guest;
 mod partner;
 mod payload;
 mod pin;
@@ -97,7 +99,21 @@ enum Bench {
     },
     /// Serving again after a kill with 1,000 to a million published blocks, beside a segment without.
     Restart,
-    /// The host of `publish`, `lookup` and `restart`. Started by them.
+    /// What one host's core takes from 1 to 64 guests that publish and that look up, how even their
+    /// shares are, and what idle guests cost. A round is 4 microseconds for each of its trips.
+    Host,
+    /// A guest of `host`. Started by it.
+    #[command(hide = true)]
+    HostGuest {
+        segment: std::path::PathBuf,
+        work: host_guest::Work,
+        /// Which of the guests it is; with `idle`, how often to attach.
+        number: u64,
+        /// The core to stay on.
+        #[arg(long)]
+        core: Option<usize>,
+    },
+    /// The host of `publish`, `lookup`, `host` and `restart`. Started by them.
     #[command(hide = true)]
     CacheHost {
         segment: std::path::PathBuf,
@@ -157,6 +173,9 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::Reader(arguments) = &command.bench {
         return readers::read(arguments);
     }
+    if let Bench::HostGuest { segment, work, number, core } = &command.bench {
+        return host_guest::serve(segment, *core, *work, *number);
+    }
     let cores = Cores::choose()?;
     cores.pin_first()?;
     let mut report = Report::new(options.json, &cores);
@@ -170,12 +189,14 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Batch => batch::run(options, &cores, &mut report),
         Bench::Match => batch::run_match(options, &cores, &mut report),
         Bench::Readers => readers::run(options, &cores, &mut report),
+        Bench::Host => host::run(options, &cores, &mut report),
         Bench::Restart => restart::run(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
         Bench::Reclaim => reclaim::run(options, &cores, &mut report),
         Bench::Partner { .. }
         | Bench::CacheHost { .. }
         | Bench::Reader(_)
+        | Bench::HostGuest { .. }
         | Bench::ReclaimGuest { .. } => Ok(()),
     }
 }

@@ -24,6 +24,17 @@ struct Figure<'a> {
     requests_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     slept_percent: Option<f64>,
+    #[serde(flatten)]
+    crowd: Option<Crowd>,
+}
+
+/// Guests that ask at the same time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Crowd {
+    /// How many.
+    pub(crate) guests: u64,
+    /// What the guest that got least was answered, as a part of what the one that got most was.
+    pub(crate) least_to_most: f64,
 }
 
 /// What a figure is called and compared with, and what else it says.
@@ -39,6 +50,8 @@ pub(crate) struct Label<'a> {
     pub(crate) is_rate: bool,
     /// In how many operations of a hundred the other side was asleep.
     pub(crate) slept_percent: Option<f64>,
+    /// For a figure of many guests together.
+    pub(crate) crowd: Option<Crowd>,
 }
 
 /// A span of time that has no baseline, measured many times.
@@ -130,6 +143,9 @@ impl Report {
                 rounds,
                 requests_per_second: requests_per_second.map(f64::round),
                 slept_percent: slept_percent.map(rounded),
+                crowd: label
+                    .crowd
+                    .map(|crowd| Crowd { least_to_most: rounded(crowd.least_to_most), ..crowd }),
             });
         }
         println!("{}: {ns:.1} ns", label.text);
@@ -140,6 +156,9 @@ impl Report {
         println!("  {ratio_min:.2} to {ratio_max:.2} in {rounds} rounds");
         if let Some(slept) = label.slept_percent {
             println!("  the peer was asleep in {slept:.1} % of the wakes");
+        }
+        if let Some(Crowd { least_to_most, .. }) = label.crowd {
+            println!("  who got least got {least_to_most:.2} of what who got most did");
         }
     }
 }

@@ -14,22 +14,31 @@ use onecopy_transport::guest::{Guest, GuestOptions};
 
 use crate::Options;
 use crate::bounce::{self, Bounce};
-use crate::cache_host::CacheHost;
+use crate::cache_host::{CacheHost, Size};
 use crate::error::{BenchError, Step};
 use crate::host_guest::{self, Work};
 use crate::pin::Cores;
 use crate::report::{Crowd, Label, Report};
 use crate::rounds::interleave;
+use crate::socket::{self, Socket};
 
 /// Round trips of the baseline in one round, and of the guest beside idle ones.
 const TRIPS: u64 = 50_000;
 /// What one of the trips of a round stands for in the time that a crowd is given.
 const WINDOW_PER_TRIP: Duration = Duration::from_micros(4);
 const WINDOW_MIN: Duration = Duration::from_millis(20);
+/// Blocks that the cache holds, in slots of this size: small ones, so that guests do not spend their
+/// time on mapping pages.
+const BLOCKS: u64 = 16 << 10;
+const GRANULE_BYTES: u64 = 64;
 /// Guests that ask at the same time.
 const CROWDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Guests that are attached and ask nothing.
 const IDLE: [u64; 3] = [0, 16, 64];
+/// Of so many trips there is one when the host has time to fall asleep before each.
+const TRIPS_PER_SPARSE: u64 = 250;
+/// So long a host looks for nothing before it sleeps, and longer.
+const PAUSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Options, cores: &Cores, report: &mut Report) -> Result<(), BenchError> {
@@ -41,7 +50,7 @@ pub(crate) fn run(options: &Options, cores: &Cores, report: &mut Report) -> Resu
     for guests in IDLE {
         beside_idle(guests, options, cores, report)?;
     }
-    Ok(())
+    sparse(options, cores, report)
 }
 
 /// So many guests at once.
@@ -54,12 +63,14 @@ fn crowd(
 ) -> Result<(), BenchError> {
     let trips = options.trips.unwrap_or(TRIPS);
     let window = (WINDOW_PER_TRIP * u32::try_from(trips).unwrap_or(u32::MAX)).max(WINDOW_MIN);
-    let host = CacheHost::start(cores)?;
+    let host = CacheHost::start_sized(cores, Size::of_blocks(BLOCKS, GRANULE_BYTES))?;
+    let observer = Guest::attach(GuestOptions::at(host.segment()))?;
     let mut workers = (0..guests)
         .map(|number| Worker::start(host.segment(), cores, work, number))
         .collect::<Result<Vec<Worker>, BenchError>>()?;
     let mut line = Bounce::start(cores)?;
     let (mut shares, mut counts) = (Vec::new(), Vec::new());
+    let before = Figures::of(&observer)?;
     let compared = interleave(
         options.rounds,
         || line.measure(trips),
@@ -71,6 +82,7 @@ fn crowd(
             Ok(window.as_nanos() as f64 / all.max(1) as f64)
         },
     )?;
+    let after = Figures::of(&observer)?;
     let (verb, name) = match work {
         Work::Publish => ("publish", "host_publish"),
         _ => ("look up over the ring", "host_lookup"),
@@ -81,7 +93,11 @@ fn crowd(
         text: &format!("{guests} guests that {verb}, {depth} requests in flight each"),
         baseline: bounce::TEXT,
         is_rate: true,
-        crowd: Some(Crowd { guests, least_to_most: median(shares) }),
+        crowd: Some(Crowd {
+            guests,
+            least_to_most: median(shares),
+            wakes_per_1000: after.wakes_per_1000_since(&before),
+        }),
         ..Label::default()
     };
     report.figure(&label, &compared);
@@ -119,6 +135,54 @@ fn beside_idle(
     };
     report.figure(&label, &compared);
     Ok(())
+}
+
+/// A guest that asks so seldom that the host sleeps meanwhile. The pauses are not counted.
+fn sparse(options: &Options, cores: &Cores, report: &mut Report) -> Result<(), BenchError> {
+    let trips = options.trips.unwrap_or(TRIPS) / TRIPS_PER_SPARSE + 1;
+    let host = CacheHost::start(cores)?;
+    let guest = Guest::attach(GuestOptions::at(host.segment()))?;
+    let mut bare = Socket::start(cores)?;
+    let compared = interleave(
+        options.rounds,
+        || bare.measure(trips),
+        || {
+            let mut all = Duration::ZERO;
+            for _ in 0..trips {
+                std::thread::sleep(PAUSE);
+                all += guest.ping(Instant::now() + PATIENCE)?;
+            }
+            Ok(all.as_nanos() as f64 / trips as f64)
+        },
+    )?;
+    let label = Label {
+        name: "host_sparse",
+        text: "a ping that finds the host asleep",
+        baseline: socket::TEXT,
+        ..Label::default()
+    };
+    report.figure(&label, &compared);
+    Ok(())
+}
+
+/// Figures of the host.
+struct Figures {
+    requests: u64,
+    guests_woken: u64,
+}
+
+impl Figures {
+    fn of(guest: &Guest) -> Result<Figures, BenchError> {
+        let text = guest.host_stats(Instant::now() + PATIENCE)?;
+        let stats: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let figure = |name: &str| stats[name].as_u64().ok_or(BenchError::PartnerEnded);
+        Ok(Figures { requests: figure("requests")?, guests_woken: figure("guests_woken")? })
+    }
+
+    fn wakes_per_1000_since(&self, before: &Figures) -> f64 {
+        let requests = self.requests - before.requests;
+        (self.guests_woken - before.guests_woken) as f64 * 1000.0 / requests.max(1) as f64
+    }
 }
 
 /// Has all of them work for the same while; what each of them got done.

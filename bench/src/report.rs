@@ -35,6 +35,8 @@ pub(crate) struct Crowd {
     pub(crate) guests: u64,
     /// What the guest that got least was answered, as a part of what the one that got most was.
     pub(crate) least_to_most: f64,
+    /// How often the host woke a guest, for each 1,000 requests that it carried out.
+    pub(crate) wakes_per_1000: f64,
 }
 
 /// What a figure is called and compared with, and what else it says.
@@ -143,9 +145,11 @@ impl Report {
                 rounds,
                 requests_per_second: requests_per_second.map(f64::round),
                 slept_percent: slept_percent.map(rounded),
-                crowd: label
-                    .crowd
-                    .map(|crowd| Crowd { least_to_most: rounded(crowd.least_to_most), ..crowd }),
+                crowd: label.crowd.map(|crowd| Crowd {
+                    least_to_most: rounded(crowd.least_to_most),
+                    wakes_per_1000: rounded(crowd.wakes_per_1000),
+                    ..crowd
+                }),
             });
         }
         println!("{}: {ns:.1} ns", label.text);
@@ -157,8 +161,9 @@ impl Report {
         if let Some(slept) = label.slept_percent {
             println!("  the peer was asleep in {slept:.1} % of the wakes");
         }
-        if let Some(Crowd { least_to_most, .. }) = label.crowd {
+        if let Some(Crowd { least_to_most, wakes_per_1000, .. }) = label.crowd {
             println!("  who got least got {least_to_most:.2} of what who got most did");
+            println!("  the host woke a guest {wakes_per_1000:.1} times for 1,000 requests");
         }
     }
 }

@@ -24,6 +24,27 @@ fn figures(bench_name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+const HOST: [&str; 18] = [
+    "host_publish_1",
+    "host_publish_2",
+    "host_publish_4",
+    "host_publish_8",
+    "host_publish_16",
+    "host_publish_32",
+    "host_publish_64",
+    "host_lookup_1",
+    "host_lookup_2",
+    "host_lookup_4",
+    "host_lookup_8",
+    "host_lookup_16",
+    "host_lookup_32",
+    "host_lookup_64",
+    "host_idle_0",
+    "host_idle_16",
+    "host_idle_64",
+    "host_sparse",
+];
+
 #[test]
 fn each_figure_has_its_baseline() {
     for (bench_name, names) in [
@@ -32,6 +53,7 @@ fn each_figure_has_its_baseline() {
         ("lookup", &["lookup"]),
         ("restart", &["restart_1k", "restart_10k", "restart_100k", "restart_1m"]),
         ("wake", &["wake_round_trip"]),
+        ("host", &HOST),
     ] {
         let lines = figures(bench_name);
         let (header, figures) = lines.split_first().expect("a header");

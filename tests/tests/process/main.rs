@@ -31,6 +31,7 @@ mod suspect;
 mod takeover;
 mod torn;
 mod unmapped;
+mod wakes;
 
 use onecopy_tests::harness::{Peer, Segment};
 

@@ -337,6 +337,7 @@ impl<S: Service> Host<S> {
             heartbeat_tick: self.core.tick,
             ended: None,
             settles: false,
+            quiet_turns: 0,
         });
     }
 }

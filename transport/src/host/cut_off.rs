@@ -109,7 +109,7 @@ impl<S: Service> Host<S> {
             return;
         }
         self.tears_seen = tears;
-        for peer in &mut self.peers {
+        for peer in self.peers.iter_mut() {
             if let Some(reason) = self.core.torn(peer) {
                 peer.ended = Some(Ended::CutOff(reason));
             }

@@ -107,7 +107,7 @@ impl<S: Service> Host<S> {
         grant.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
         if grant.commit(length, kind, flags, deferred.request_id).is_ok() {
             link.unannounced = true;
-            link.announce();
+            core.counters.guests_woken += u64::from(link.announce());
         }
     }
 }

@@ -66,6 +66,7 @@ impl<S: Service> Host<S> {
             link.closed = true;
             if matches!(link.socket.try_receive_byte(), Ok(WakeByte::Byte(PARTING_BYTE))) {
                 peer.ended = Some(Ended::Goodbye);
+                self.sweep_ended();
                 return;
             }
         }

@@ -25,6 +25,7 @@ mod peers;
 mod poller;
 mod refill;
 mod reserve;
+mod roster;
 mod serve;
 mod settle;
 mod start;
@@ -59,8 +60,8 @@ use accept::Greeting;
 use core::Core;
 use handle::Command;
 use onecopy_shm::Sleeper;
-use peer::Peer;
 use poller::Poller;
+use roster::Roster;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -73,7 +74,7 @@ use wake::WakeHandle;
 /// started with `remove_on_leave`.
 pub struct Host<S: Service> {
     core: Core<S>,
-    peers: Vec<Peer>,
+    peers: Roster,
     greetings: Vec<Greeting>,
     greeting_last: u32,
     /// Gone guests whose files are still there.

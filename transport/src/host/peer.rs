@@ -99,6 +99,8 @@ pub(super) struct Peer {
     /// Set when it has said what it still uses of its earlier attaches; the host's loop then ends
     /// those.
     pub settles: bool,
+    /// Turns since it asked for something.
+    pub quiet_turns: u32,
 }
 
 /// Why a link ends.
@@ -141,6 +143,11 @@ impl Peer {
     /// Whether its pidfd says that its process is gone.
     pub fn is_dead(&self) -> bool {
         self.pidfd.as_ref().is_some_and(|pidfd| pidfd.is_dead().unwrap_or(false))
+    }
+
+    /// Whether the host has to look at it again though it asks nothing.
+    pub fn is_owed(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.owes_ring)
     }
 
     /// Whether it takes up one of the places for guests.
@@ -195,10 +202,11 @@ impl Link {
     }
 
     /// Wakes the guest if it sleeps and there is something new for it. Whoever sleeps is to be woken
-    /// once, so a ring that the system did not take is owed until the next turn.
+    /// once, so a ring that the system did not take is owed until the next turn. Returns whether it was
+    /// woken.
     // r[impl resources.ring-owed]
     // r[impl crash.s3]
-    pub fn announce(&mut self) {
+    pub fn announce(&mut self) -> bool {
         if self.unannounced {
             crash_point!("host.reply.committed");
         }
@@ -207,7 +215,9 @@ impl Link {
             // A full socket buffer already holds bytes that wake it; a closed one is seen by epoll.
             let rung = self.socket.send_byte(WAKE_BYTE);
             self.owes_ring = !matches!(rung, Ok(()) | Err(SendError::Closed));
+            return rung.is_ok();
         }
+        false
     }
 }
 

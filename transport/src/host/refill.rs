@@ -309,7 +309,7 @@ impl<S: Service> Host<S> {
                 && grant.commit(length, kind::REFILL, flags, parked.request_id).is_ok()
             {
                 link.unannounced = true;
-                link.announce();
+                core.counters.guests_woken += u64::from(link.announce());
             }
         }
     }

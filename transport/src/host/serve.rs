@@ -15,6 +15,8 @@ use thiserror::Error;
 /// While it is busy the loop looks at its sockets and its clock once in so many turns: a death is seen
 /// within some tens of microseconds under a light load.
 const TURNS_PER_LOOK: u32 = 64;
+/// And at least once in so many requests, where a turn brings many.
+const REQUESTS_PER_LOOK: u64 = 1024;
 
 /// Why the loop ended early.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -30,16 +32,21 @@ impl<S: Service> Host<S> {
     ///
     /// # Errors
     /// [`ServeError`] when the system does not let it wait; it says goodbye then as well.
+    // r[impl host.look]
+    // r[impl host.polling]
     pub fn serve(mut self) -> Result<(), ServeError> {
         let mut spin = SpinBudget::new();
-        let mut turns = 0u32;
+        let (mut turns, mut requests) = (0u32, 0u64);
         while !self.leaving {
-            let busy = self.turn();
+            let busy = self.next_turn();
             turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(TURNS_PER_LOOK) {
+            let is_look_due = turns.is_multiple_of(TURNS_PER_LOOK)
+                || self.core.counters.requests - requests >= REQUESTS_PER_LOOK;
+            if is_look_due {
+                requests = self.core.counters.requests;
                 self.look(Duration::ZERO)?;
             }
-            if busy || self.core.options.polling || spin.spin(|| self.has_requests()) {
+            if busy || self.core.options.polling || spin.spin(|| self.has_news()) {
                 continue;
             }
             self.look(self.core.options.heartbeat_interval)?;
@@ -72,6 +79,8 @@ impl<S: Service> Host<S> {
         }
         self.finish_growth();
         self.tick_if_due();
+        // What was found may be for anybody.
+        self.peers.sweep_next();
         Ok(())
     }
 
@@ -86,6 +95,7 @@ impl<S: Service> Host<S> {
             let timeout = self.walk_in().map_or(timeout, |walk_in| walk_in.min(timeout));
             due.saturating_duration_since(Instant::now()).min(timeout)
         };
+        self.core.counters.sleeps += u64::from(!timeout.is_zero());
         let result = self.look_now(timeout);
         self.sleeper.awake();
         result
@@ -130,7 +140,7 @@ impl<S: Service> Host<S> {
                 && grant.commit(0, kind::LEAVING, 0, 0).is_ok()
             {
                 link.unannounced = true;
-                link.announce();
+                self.core.counters.guests_woken += u64::from(link.announce());
             }
         }
     }

@@ -8,6 +8,7 @@ use super::growth::{Growth, GrowthFiles, slot_spans};
 use super::handle::HostHandle;
 use super::options::HostOptions;
 use super::poller::{Poller, Ready};
+use super::roster::Roster;
 use super::stats::Counters;
 use super::wake::WakeHandle;
 use super::walks::Walks;
@@ -150,7 +151,7 @@ impl<S: Service> Host<S> {
                 counters: Counters::default(),
                 control: control.clone(),
             },
-            peers: Vec::new(),
+            peers: Roster::default(),
             greetings: Vec::new(),
             greeting_last: 0,
             unremoved: Vec::new(),

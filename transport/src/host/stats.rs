@@ -36,6 +36,10 @@ pub struct Counters {
     pub peers_written_off: u64,
     /// Walks through all tables for guests that asked for the audit or for peers.
     pub walks: u64,
+    /// Times that a guest which slept was woken for what had been sent to it.
+    pub guests_woken: u64,
+    /// Times that the host lay down to sleep with nothing to do.
+    pub sleeps: u64,
     /// Steps of growth.
     pub grown: u64,
     /// Steps of growth that failed.
@@ -63,6 +67,8 @@ impl<S: Service> Core<S> {
             ("suspects_killed", counters.suspects_killed),
             ("peers_written_off", counters.peers_written_off),
             ("walks", counters.walks),
+            ("guests_woken", counters.guests_woken),
+            ("sleeps", counters.sleeps),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("clock_s", self.clock_s),

@@ -153,6 +153,7 @@ impl<S: Service> Host<S> {
             heartbeat_tick: 0,
             ended: None,
             settles: false,
+            quiet_turns: 0,
         };
         self.core.set_suspect(&mut peer, SuspectReason::HostReplaced, String::new());
         self.peers.push(peer);

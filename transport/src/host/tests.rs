@@ -162,3 +162,75 @@ fn an_audit_looks_at_slots_at_the_service_and_at_owners() {
     host.core.control.set_slot_word(slot.slot, before);
     assert!(host.audit().is_clean());
 }
+
+/// Attaches so many guests to a host that this test turns.
+fn guests(host: &mut Host<Idle>, count: usize) -> Vec<Guest> {
+    let segment = host.segment().to_owned();
+    let attach = move || {
+        let options = || GuestOptions { watcher: false, ..GuestOptions::at(&segment) };
+        (0..count).map(|_| Guest::attach(options()).unwrap()).collect()
+    };
+    let thread = std::thread::spawn(attach);
+    while !thread.is_finished() {
+        host.look(Duration::from_millis(1)).unwrap();
+        host.turn();
+    }
+    thread.join().unwrap()
+}
+
+fn ask(guest: &Guest) -> crate::guest::Pending {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    guest.submit_with(crate::wire::SERVICE_KIND_MIN, 0, |_| {}, deadline).unwrap()
+}
+
+// r[verify host.sweep]
+// r[verify link.bounded_work]
+#[test]
+fn a_guest_that_was_idle_is_served_within_so_many_turns_of_others() {
+    use super::roster::{REQUESTS_PER_SWEEP, TURNS_PER_SWEEP};
+    let base = tempfile::tempdir().unwrap();
+    let mut host = host_at(&base, Duration::from_secs(3600));
+    let guests = guests(&mut host, 12);
+    let (honest, others) = guests.split_last().unwrap();
+    for _ in 0..300 {
+        host.next_turn();
+    }
+    assert!(host.peers.eager_mut().is_empty(), "nobody has asked for anything");
+
+    // Others ask a little: the idle guest is looked at with the next sweep.
+    let mut busy = Vec::new();
+    for round in 0..40 {
+        busy.push(ask(&others[0]));
+        let before = host.core.counters.requests;
+        let pending = (round % 4 == 0).then(|| ask(honest));
+        let mut pending = pending.into_iter();
+        for one in pending.by_ref() {
+            let mut one = one;
+            let mut turns = 0;
+            while matches!(one.try_wait(), Ok(None)) {
+                host.next_turn();
+                turns += 1;
+            }
+            assert!(turns <= TURNS_PER_SWEEP, "{turns}");
+        }
+        host.next_turn();
+        assert!(host.core.counters.requests > before);
+    }
+    drop(busy);
+
+    // One floods: in each turn it gets its share, and the turn after that looks at all.
+    for _ in 0..300 {
+        host.next_turn();
+    }
+    let flood: Vec<_> = (0..1000).map(|_| ask(&others[1])).collect();
+    host.turn();
+    assert_eq!(host.peers.eager_mut().len(), 1, "it alone has asked lately");
+    host.next_turn();
+    let before = host.core.counters.requests;
+    let mut one = ask(honest);
+    host.next_turn();
+    let by_now = host.core.counters.requests - before;
+    assert_eq!(by_now, u64::from(REQUESTS_PER_SWEEP) + 1, "64 of one and 1 of the other");
+    assert!(one.try_wait().is_err_and(|refused| refused.request_sent()), "it was answered");
+    drop(flood);
+}

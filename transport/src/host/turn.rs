@@ -25,15 +25,23 @@ enum Step {
 impl<S: Service> Host<S> {
     /// Serves each guest's requests once around. Returns whether there was anything to do.
     pub fn turn(&mut self) -> bool {
+        self.peers.sweep_next();
+        self.next_turn()
+    }
+
+    /// A turn of the loop: those that asked lately are served, and all in every so many turns.
+    // r[impl host.sweep]
+    pub(super) fn next_turn(&mut self) -> bool {
         let Host { peers, core, .. } = self;
-        let mut busy = false;
-        let mut ended = false;
-        let mut settles = false;
-        for peer in peers.iter_mut() {
-            busy |= core.serve(peer);
+        let (mut ended, mut settles) = (false, false);
+        let serve = |peer: &mut Peer| {
+            let served = core.serve(peer);
             ended |= peer.ended.is_some();
             settles |= peer.settles;
-        }
+            served
+        };
+        let served =
+            if peers.is_sweep_due() { peers.sweep(serve) } else { peers.serve_eager(serve) };
         if core.pool.limbo_len() >= core.limbo_left + refill::LIMBO_BATCH {
             core.reclaim();
         }
@@ -47,19 +55,33 @@ impl<S: Service> Host<S> {
         if !self.core.deferred.is_empty() {
             self.answer_deferred();
         }
-        busy | self.walk()
+        let walked = self.walk();
+        served > 0 || walked
     }
 
-    /// Whether any guest's request could be carried out now.
+    /// Whether any guest's request could be carried out now, in a turn that serves all.
     pub(super) fn has_requests(&mut self) -> bool {
-        self.peers.iter_mut().filter_map(|peer| peer.link.as_mut()).any(Link::is_ready)
-            || self.walk_in() == Some(Duration::ZERO)
+        self.peers.sweep_next();
+        any_ready(&mut self.peers) || self.walk_in() == Some(Duration::ZERO)
     }
+
+    /// Whether there is something for the next turn: what is looked at is what that would.
+    pub(super) fn has_news(&mut self) -> bool {
+        if self.peers.is_sweep_due() {
+            return self.has_requests();
+        }
+        any_ready(self.peers.eager_mut())
+    }
+}
+
+fn any_ready(peers: &mut [Peer]) -> bool {
+    peers.iter_mut().filter_map(|peer| peer.link.as_mut()).any(Link::is_ready)
 }
 
 impl<S: Service> Core<S> {
     // r[impl link.bounded_work]
-    fn serve(&mut self, peer: &mut Peer) -> bool {
+    // r[impl host.wakes]
+    fn serve(&mut self, peer: &mut Peer) -> u32 {
         let mut served = 0;
         while served < REQUESTS_PER_TURN {
             match self.serve_one(peer) {
@@ -80,9 +102,9 @@ impl<S: Service> Core<S> {
             self.top_up(peer);
         }
         if let Some(link) = peer.link.as_mut() {
-            link.announce();
+            self.counters.guests_woken += u64::from(link.announce());
         }
-        served > 0
+        served
     }
 
     // r[impl link.reply_room]

@@ -9,6 +9,7 @@
 use super::Host;
 use super::core::{Carried, Core, malformed};
 use super::peer::{Link, Peer, Who};
+use super::stats::Counters;
 use crate::Serial;
 use crate::service::Service;
 use crate::wire::{PeerRecord, PeersAfter, RequestError, kind};
@@ -150,13 +151,14 @@ impl<S: Service> Host<S> {
     /// Answers everybody who has asked for this. Who has no room waits for the next one.
     fn tell_walk(&mut self, walk: Walk, made: &[u8]) {
         let Host { peers, core, .. } = self;
-        core.walks.waiting.retain(|waiting| {
+        let Core { walks, counters, .. } = core;
+        walks.waiting.retain(|waiting| {
             if waiting.walk != walk {
                 return true;
             }
             let peer = peers.iter_mut().find(|peer| peer.who.serial == waiting.serial);
             // Nobody is left to be told who has no link any more.
-            peer.is_some_and(|peer| !tell(peer, waiting, made))
+            peer.is_some_and(|peer| !tell(peer, waiting, made, counters))
         });
     }
 
@@ -185,7 +187,7 @@ fn time_of_thread() -> Duration {
 }
 
 /// Answers one request; false where there is no room for that.
-fn tell(peer: &mut Peer, waiting: &Waiting, made: &[u8]) -> bool {
+fn tell(peer: &mut Peer, waiting: &Waiting, made: &[u8], counters: &mut Counters) -> bool {
     let Some(link) = peer.link.as_mut() else { return true };
     let Link { rings, text, unannounced, .. } = link;
     let room = rings.replies.frame_length_max();
@@ -202,7 +204,7 @@ fn tell(peer: &mut Peer, waiting: &Waiting, made: &[u8]) -> bool {
         }
     };
     *unannounced |= grant.commit(length, waiting.walk.kind(), 0, waiting.request_id).is_ok();
-    link.announce();
+    counters.guests_woken += u64::from(link.announce());
     true
 }
 

@@ -296,10 +296,17 @@ impl ScriptedHost {
         }
     }
 
-    /// Whether the guest has rung since the host went to sleep.
-    pub(super) fn was_rung(&mut self) -> bool {
+    /// Says that the host sleeps.
+    pub(super) fn lie_down(&mut self) {
+        self.sleeper.prepare();
+    }
+
+    /// How often the guest has rung since the host went to sleep. It is awake then.
+    pub(super) fn rings(&mut self) -> u64 {
         self.sleeper.awake();
-        rustix::io::read(&self.descriptors[1], &mut [0; 8]).is_ok()
+        let mut count = [0; 8];
+        let read = rustix::io::read(&self.descriptors[1], &mut count);
+        read.map_or(0, |_| u64::from_ne_bytes(count))
     }
 
     /// Lets a guest that attached anew take over what it still uses: answers all of its handover, and

@@ -10,9 +10,9 @@
 //! keys pass by each bucket and takes the bit away with the last, so that a long life of stores and
 //! deletes does not make misses slow.
 //!
-//! The region is as large as the index can ever get; the mask in its header says how much is in use.
-//! A bucket and its twin half the table on differ in one bit of the hash, and the position that a
-//! key has behind its home is the same in both: that is what lets it double in place.
+//! The region has room for the largest index; the mask in its header says how much is in use, and
+//! memory beyond that is taken as the pool grows. The index doubles in place: the keys of a bucket
+//! stand in that bucket or in its twin afterwards, and as far behind their home as before.
 
 use onecopy_shm::Region;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -23,10 +23,13 @@ use crate::format::{
 use crate::key::Key;
 
 mod audit;
+mod double;
+mod edges;
 mod error;
 mod probe;
 mod reader;
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 mod writer;
 
@@ -38,7 +41,7 @@ pub use writer::IndexWriter;
 /// Fewest buckets of an index: as many as a key can be in.
 pub const BUCKETS_MIN: u64 = PROBE_BUCKETS_MAX;
 
-/// Most entries of [`buckets_for`]'s index that are in use when every slot is published, in percent.
+/// Most places of an index that are taken, in percent: above it doubles.
 ///
 /// Above it, keys that find their eight buckets full soon get frequent, and each costs a block that
 /// the policy would have kept.
@@ -52,7 +55,7 @@ pub fn hash_key(key: &Key, seed: u64) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), seed)
 }
 
-/// Buckets for so many published slots: the power of two that keeps the index at or below
+/// Buckets for so many published slots: the least power of two that keeps the index at or below
 /// [`LOAD_MAX_PERCENT`].
 // r[impl index.size]
 pub fn buckets_for(slots_max: u32) -> u64 {

@@ -23,6 +23,7 @@ use zerocopy::{FromBytes, little_endian as le};
 
 mod audit;
 mod delete;
+mod double;
 mod evict;
 mod lookup;
 mod options;
@@ -34,6 +35,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use audit::INDEX_BUCKETS;
 pub use options::{CacheServiceOptions, Capacity};
 
 /// The cache. Give it to a host as its service.
@@ -83,7 +85,13 @@ impl Service for CacheService {
     }
 
     fn region_bytes(&self, geometry: &Geometry) -> u64 {
-        region_bytes(recover::index_buckets(geometry)).unwrap_or(u64::MAX)
+        region_bytes(recover::buckets_max(geometry.slots_max)).unwrap_or(u64::MAX)
+    }
+
+    // r[impl index.memory]
+    fn region_bytes_ready(&self, geometry: &Geometry, slots_ready: u64) -> u64 {
+        let slots = slots_ready.min(geometry.slots_max);
+        region_bytes(recover::buckets_max(slots)).unwrap_or(u64::MAX)
     }
 
     fn start(&mut self, start: ServiceStart<'_>) -> Result<(), ServiceError> {
@@ -138,10 +146,17 @@ impl Service for CacheService {
         }
     }
 
+    fn grown(&mut self, slots_ready: u64) {
+        if let Some(core) = self.core.as_mut() {
+            core.index.set_buckets_ready(recover::buckets_max(slots_ready));
+        }
+    }
+
     fn tick(&mut self, context: &mut ServiceContext<'_>) {
         if let Some(core) = self.core.as_mut() {
             core.settle_found();
             core.note_used(context);
+            core.advance_index(double::BUCKETS_PER_TICK, context.pool);
         }
     }
 

@@ -71,6 +71,8 @@ stats! {
     /// Blocks that are neither evicted nor deleted because the host was restarted, and a guest of the
     /// host before that may have them pinned has not come back.
     guarded_blocks,
+    /// Buckets of the index that are in use, each with eight places.
+    index_buckets,
 }
 
 impl CacheStats {

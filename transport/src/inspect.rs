@@ -12,16 +12,17 @@ use crate::control::{
 use crate::error::Corrupt;
 use crate::format::HostState;
 use crate::host::scan_of;
-use crate::layout::{ControlLayout, Geometry};
+use crate::layout::{ControlLayout, Geometry, TablesReady};
 use crate::pool::{Holding, NOBODY, PoolCounts, RecoverError, VarSlotPool};
 use crate::segment::{
     AreaFile, Backing, BackingError, DirError, FileError, Foreign, LockError, SegmentDir,
     SegmentLock, SegmentPath, SegmentStatus, SystemError,
 };
-use crate::service::{Service, ServiceContext, ServiceError, ServiceStart};
+use crate::service::{Service, ServiceContext, ServiceError, ServiceStart, tables_ready};
 use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::{Access, Mapping, SlotState, SlotWord};
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thiserror::Error;
@@ -193,7 +194,7 @@ pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection,
         SegmentStatus::Dead => Some(SegmentLock::try_lock(&dir)?),
         _ => None,
     };
-    let (control, segment_id) = map_control(&dir)?;
+    let (control, segment_id) = map_control(&dir, &service)?;
     let held = held(&control);
     let audit = match lock {
         Some(_) => Some(audit_copy(&control, segment_id, service)?),
@@ -215,7 +216,10 @@ pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection,
     })
 }
 
-fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> {
+fn map_control(
+    dir: &SegmentDir,
+    service: &dyn Service,
+) -> Result<(ControlReader, u128), InspectError> {
     let file = dir.open_file(AreaFile::Control, Access::ReadOnly)?;
     let stat = rustix::fs::fstat(&file).map_err(|_| FileError::NotFound {
         path: dir.path().as_path().join(AreaFile::Control.to_string()),
@@ -233,7 +237,7 @@ fn map_control(dir: &SegmentDir) -> Result<(ControlReader, u128), InspectError> 
     let mapping = Mapping::map(&file, size_bytes, Access::ReadOnly)?;
     let control = ControlReader::new(mapping, geometry)?;
     let path = dir.path().as_path().join(AreaFile::Control.to_string());
-    let expected_bytes = control.layout().real_bytes(control.slots_ready());
+    let expected_bytes = control.layout().real_bytes(ready(&control, service));
     match Backing::detect(&file, &path)?.real_bytes(&file)? {
         Some(real_bytes) if real_bytes < expected_bytes => {
             Err(InspectError::Holes { real_bytes, expected_bytes })
@@ -329,9 +333,8 @@ fn audit_copy<S: Service>(
     if found_bytes != expected_bytes {
         return Err(InspectError::WrongRegion { found_bytes, expected_bytes });
     }
-    let copy = ControlWriter::new(copy_control(control)?, geometry.clone())?;
-    let region = copy.service_region();
-    service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh: false })?;
+    let mapping = copy_control(control, ready(control, &service))?;
+    let copy = ControlWriter::new(mapping, geometry.clone())?;
     let (mut pool, found) = match VarSlotPool::recover(copy.clone()) {
         Ok(recovered) => recovered,
         Err(error) => {
@@ -339,6 +342,14 @@ fn audit_copy<S: Service>(
         }
     };
     let counts = pool.counts();
+    service.start(ServiceStart {
+        region: copy.service_region(),
+        geometry: &geometry,
+        slots_ready: copy.slots_ready(),
+        slots_published: counts.published.slots,
+        segment_id,
+        fresh: false,
+    })?;
     let mut context = ServiceContext { pool: &mut pool, clock_s: copy.coarse_clock_s() };
     for slot in found.iter().filter(|slot| slot.state == SlotState::Published) {
         service.slot_found(slot.slot, &mut context);
@@ -360,15 +371,23 @@ fn unrecoverable(error: RecoverError) -> AuditReport {
     }
 }
 
+/// What the header publishes of the tables. Of the region of another service nothing is known.
+fn ready(control: &ControlReader, service: &dyn Service) -> TablesReady {
+    let geometry = control.geometry();
+    let slots = control.slots_ready().min(geometry.slots_max);
+    match geometry.service_id == service.id() {
+        true => tables_ready(service, geometry, slots),
+        false => TablesReady { slots, service_bytes: 0 },
+    }
+}
+
 /// Copies what the header publishes; the rest of the copy is zero.
-fn copy_control(control: &ControlReader) -> Result<Arc<Mapping>, InspectError> {
+fn copy_control(control: &ControlReader, ready: TablesReady) -> Result<Arc<Mapping>, InspectError> {
     let layout = *control.layout();
     let copy = Mapping::heap(layout.size_bytes)?;
     let target = copy.region(0, layout.size_bytes)?.words(0, layout.size_bytes / 8)?;
-    let slots = control.slots_ready().min(control.geometry().slots_max);
-    for (start, size_bytes) in
-        [(0, layout.fixed_bytes()), (layout.slots, slots * 64), (layout.slots_cold, slots * 64)]
-    {
+    let fixed = (0, layout.fixed_bytes());
+    for (start, size_bytes) in iter::once(fixed).chain(layout.growing(ready)) {
         for word in start / 8..(start + size_bytes) / 8 {
             // Both have as many words as the layout says.
             let value = control.words().load(word, Ordering::Relaxed).unwrap_or(0);

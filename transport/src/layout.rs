@@ -179,16 +179,40 @@ impl ControlLayout {
         })
     }
 
-    /// Control bytes that hold everything before the slot tables: real from the start.
+    /// Control bytes that hold everything before the parts that grow: real from the start.
     pub fn fixed_bytes(&self) -> u64 {
-        self.slots
+        self.service
     }
 
-    /// Control bytes that are real once so many slot-table entries are.
-    pub fn real_bytes(&self, slots_ready: u64) -> u64 {
-        let entry_bytes = (size_of::<SlotEntry>() + size_of::<SlotCold>()) as u64;
-        self.fixed_bytes().saturating_add(slots_ready.saturating_mul(entry_bytes))
+    /// Where those parts are that grow, as offset and size in bytes.
+    pub fn growing(&self, ready: TablesReady) -> [(u64, u64); 3] {
+        let entries = |entry_bytes: usize| ready.slots.saturating_mul(entry_bytes as u64);
+        [
+            (self.service, ready.service_bytes),
+            (self.slots, entries(size_of::<SlotEntry>())),
+            (self.slots_cold, entries(size_of::<SlotCold>())),
+        ]
     }
+
+    /// Control bytes that are real once so much of what grows is.
+    pub fn real_bytes(&self, ready: TablesReady) -> u64 {
+        let growing = self.growing(ready);
+        growing.iter().fold(self.fixed_bytes(), |sum, &(_, bytes)| sum.saturating_add(bytes))
+    }
+}
+
+/// How much is real of what grows with the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TablesReady {
+    /// Entries of the slot table.
+    pub slots: u64,
+    /// Bytes of the service's region, from its start.
+    pub service_bytes: u64,
+}
+
+impl TablesReady {
+    /// Where nothing is real yet.
+    pub const NOTHING: TablesReady = TablesReady { slots: 0, service_bytes: 0 };
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() as u64 <= ControlLayout::CLASSES_OFFSET);

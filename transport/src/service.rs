@@ -5,7 +5,8 @@
 
 use crate::Serial;
 use crate::audit::AuditReport;
-use crate::layout::Geometry;
+use crate::format::TABLE_ALIGNMENT_BYTES;
+use crate::layout::{Geometry, TablesReady};
 use crate::pool::{ClassIndex, VarSlotPool};
 use crate::wire::RequestError;
 use onecopy_shm::{Region, SlotRef};
@@ -17,6 +18,13 @@ pub trait Service: Send {
 
     /// Bytes it wants in the control area of a segment with this geometry.
     fn region_bytes(&self, geometry: &Geometry) -> u64;
+
+    /// Bytes of that region, from its start, that have to be real memory where the slot table has so
+    /// many entries. The rest must not be touched. Depends on nothing but its arguments, and is no
+    /// less for more slots; the whole region where it does not grow.
+    fn region_bytes_ready(&self, geometry: &Geometry, _slots_ready: u64) -> u64 {
+        geometry.service_bytes
+    }
 
     /// Called once, before any guest is let in. After a restart [`Service::slot_found`] follows
     /// for every published slot.
@@ -64,8 +72,12 @@ pub trait Service: Send {
     /// Not `up`: they have come back, or are gone, or have been waited for for long enough.
     fn guard(&mut self, _up: bool, _context: &mut ServiceContext<'_>) {}
 
+    /// The pool has grown: the slot table has so many entries, and as much of the service's region is
+    /// real as [`Service::region_bytes_ready`] says.
+    fn grown(&mut self, _slots_ready: u64) {}
+
     /// Called once in each tick of the host's clock, to note for the next life of the host what it is
-    /// to know. Should take a fraction of a millisecond.
+    /// to know, and to go on with what is done bit by bit. Should take a fraction of a millisecond.
     fn tick(&mut self, _context: &mut ServiceContext<'_>) {}
 
     /// Slots of this class are short and the pool cannot grow in time: retire some that are
@@ -79,12 +91,30 @@ pub trait Service: Send {
     fn stats(&self, pool: &VarSlotPool) -> Vec<(&'static str, u64)>;
 }
 
+/// What of the control area has to be real where the slot table has so many entries.
+pub(crate) fn tables_ready(
+    service: &dyn Service,
+    geometry: &Geometry,
+    slots_ready: u64,
+) -> TablesReady {
+    let service_bytes = service.region_bytes_ready(geometry, slots_ready);
+    // Memory comes in pages; the table behind the region begins with one of its own.
+    let service_bytes =
+        service_bytes.min(geometry.service_bytes).next_multiple_of(TABLE_ALIGNMENT_BYTES);
+    TablesReady { slots: slots_ready, service_bytes }
+}
+
 /// What a service is given at its start.
 pub struct ServiceStart<'a> {
-    /// The service's region of the control area; zeroed when `fresh`.
+    /// The service's region of the control area; zeroed when `fresh`. Real memory as far as
+    /// [`Service::region_bytes_ready`] says.
     pub region: Region,
     /// The segment's geometry.
     pub geometry: &'a Geometry,
+    /// Entries of the slot table that are real.
+    pub slots_ready: u64,
+    /// Slots that an earlier life published: for how many [`Service::slot_found`] follows.
+    pub slots_published: u64,
     /// The segment's random id; a seed that differs from segment to segment.
     pub segment_id: u128,
     /// Whether the segment was just made.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use onecopy_shm::{LINE_WORDS, ReadLine, ReadWord, ReadWords, Region};
 
+use super::edges::{CREATE_LOAD, INSERT_LOAD, MASK_LOAD, OVERFLOW_LOAD, mutant};
 use super::{
     BUCKETS_MIN, Entry, OpenIndexError, bucket_at, buckets_in, fingerprint, hash_key, region_bytes,
     word_index,
@@ -32,7 +33,7 @@ impl IndexReader {
     pub fn open(region: &Region) -> Result<IndexReader, OpenIndexError> {
         let field = |offset: usize| region.read_word(offset as u64);
         // edge: index.create; the fields are read after the magic says that they are there.
-        let magic = field(offset_of!(IndexHeader, magic))?.load(Ordering::Acquire);
+        let magic = field(offset_of!(IndexHeader, magic))?.load(CREATE_LOAD);
         if magic != INDEX_MAGIC {
             return Err(OpenIndexError::Magic { found: magic, expected: INDEX_MAGIC });
         }
@@ -77,6 +78,9 @@ impl IndexReader {
                 return Some(slot);
             }
             let larger = self.load_mask().filter(|&now| now > mask)?;
+            if mutant!("index_mask_unread") {
+                return None;
+            }
             mask = larger;
         }
     }
@@ -115,7 +119,9 @@ impl IndexReader {
                     return Some(entry.slot());
                 }
             }
-            if bucket.load(0, Ordering::Relaxed) & OVERFLOW_BIT == 0 {
+            // edge: index.insert; a bit that was cleared because its keys went to the upper half is
+            // read before the mask is.
+            if bucket.load(0, OVERFLOW_LOAD) & OVERFLOW_BIT == 0 {
                 return None;
             }
         }
@@ -137,7 +143,7 @@ impl IndexReader {
     fn load_mask(&self) -> Option<u64> {
         // edge: index.mask; the buckets that it lets in were filled before, and whoever missed an
         // entry because it was erased from the lower half sees the larger mask.
-        let mask = self.mask.load(Ordering::Acquire);
+        let mask = self.mask.load(MASK_LOAD);
         (mask < self.buckets_max && (mask + 1).is_power_of_two()).then_some(mask)
     }
 }
@@ -147,5 +153,5 @@ impl IndexReader {
 fn entry_of(bucket: &ReadLine<'_>, place: usize) -> Entry {
     // edge: index.insert; what the host wrote about a slot before it put the entry in is seen by
     // whoever loads the entry.
-    Entry::from_word(bucket.load(place, Ordering::Acquire))
+    Entry::from_word(bucket.load(place, INSERT_LOAD))
 }

@@ -1,11 +1,14 @@
 //! The host's end of the index: the only one that changes it.
 
+use std::iter;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 use onecopy_shm::error::RegionError;
-use onecopy_shm::{Region, Words};
+use onecopy_shm::{Region, Word, Words};
 
+use super::double::Phase;
+use super::edges::{CREATE_STORE, INSERT_STORE, mutant};
 use super::{
     BUCKETS_MIN, CreateIndexError, Entry, InsertError, bucket_at, buckets_in, hash_key, probe,
     region_bytes, word_index,
@@ -19,15 +22,22 @@ use crate::key::Key;
 #[derive(Debug)]
 pub struct IndexWriter {
     words: Words,
-    mask: u64,
+    pub(super) mask_word: Word,
+    pub(super) mask: u64,
     seed: u64,
-    count: u64,
+    pub(super) count: u64,
     /// How many entries pass by each bucket on the way from their home: at most 7 homes times 8.
-    passing: Vec<u8>,
+    pub(super) passing: Vec<u8>,
+    pub(super) phase: Phase,
+    /// Buckets for which the region is real memory.
+    pub(super) buckets_ready: u64,
+    /// Buckets for which it has room.
+    pub(super) buckets_max: u64,
 }
 
 impl IndexWriter {
-    /// Makes an empty index of `buckets` buckets in a zeroed region.
+    /// Makes an empty index of `buckets` buckets in a region that is zeroed so far. What is behind is
+    /// not touched before [`IndexWriter::set_buckets_ready`] says that it may be.
     ///
     /// # Errors
     /// [`CreateIndexError`]: not a power of two, below [`BUCKETS_MIN`], more than fit the region.
@@ -50,13 +60,18 @@ impl IndexWriter {
         store(offset_of!(IndexHeader, buckets_max), max, Ordering::Relaxed)?;
         store(offset_of!(IndexHeader, seed), seed, Ordering::Relaxed)?;
         // edge: index.create; whoever sees the magic sees the fields.
-        store(offset_of!(IndexHeader, magic), INDEX_MAGIC, Ordering::Release)?;
+        store(offset_of!(IndexHeader, magic), INDEX_MAGIC, CREATE_STORE)?;
         Ok(IndexWriter::over(region, buckets - 1, max, seed)?)
     }
 
     /// The hash of a key in this index.
     pub fn hash(&self, key: &Key) -> u64 {
         hash_key(key, self.seed)
+    }
+
+    /// What the hash of a key starts from.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Number of entries.
@@ -91,6 +106,9 @@ impl IndexWriter {
         let Some((steps, bucket, place)) = free else {
             return Err(InsertError::Full { candidates: self.candidates(hash) });
         };
+        if mutant!("index_overflow_late") {
+            self.put(bucket, place, Entry::new(hash, slot));
+        }
         // First the bits, then the entry: whoever may find it is led to it.
         for step in 0..steps {
             self.pass_by(bucket_at(hash, step, self.mask));
@@ -109,18 +127,10 @@ impl IndexWriter {
             self.place_of(bucket, wanted).map(|place| (step, bucket, place))
         });
         let Some((steps, bucket, place)) = found.filter(|_| slot != 0) else { return false };
-        // First the entry, then the bits: what they lead to is not there any more.
-        self.put(bucket, place, Entry::EMPTY);
-        for step in 0..steps {
-            self.pass_no_more(bucket_at(hash, step, self.mask));
-        }
+        self.take_out(hash, steps, bucket, place);
+        self.remove_ghost(hash, wanted, bucket, place);
         self.count -= 1;
         true
-    }
-
-    /// Calls `each` with the slot of every entry.
-    pub fn for_each(&self, mut each: impl FnMut(u32)) {
-        self.for_each_entry(|_, _, entry| each(entry.slot()));
     }
 
     fn over(
@@ -132,8 +142,29 @@ impl IndexWriter {
         // In bounds, since that many buckets fit the region.
         let words = region_bytes(buckets_max).unwrap_or(u64::MAX) / size_of::<u64>() as u64;
         let words = region.words(0, words)?;
+        let mask_word = region.word(offset_of!(IndexHeader, mask) as u64)?;
         let passing = vec![0; usize::try_from(mask + 1).unwrap_or(usize::MAX)];
-        Ok(IndexWriter { words, mask, seed, count: 0, passing })
+        let (phase, buckets_ready) = (Phase::Stable, mask + 1);
+        Ok(IndexWriter {
+            words,
+            mask_word,
+            mask,
+            seed,
+            count: 0,
+            passing,
+            phase,
+            buckets_ready,
+            buckets_max,
+        })
+    }
+
+    /// Empties a place in which a key of this hash stands so many steps behind its home.
+    pub(super) fn take_out(&mut self, hash: u64, steps: u64, bucket: u64, place: u64) {
+        // First the entry, then the bits: what they lead to is not there any more.
+        self.put(bucket, place, Entry::EMPTY);
+        for step in 0..steps {
+            self.pass_no_more(bucket_at(hash, step, self.mask));
+        }
     }
 
     /// How far behind the home of a hash a bucket is, where it is one the key may be in.
@@ -179,57 +210,63 @@ impl IndexWriter {
         (0..BUCKET_ENTRIES).find(|&place| self.entry(bucket, place) == wanted)
     }
 
-    fn entry(&self, bucket: u64, place: u64) -> Entry {
+    pub(super) fn entry(&self, bucket: u64, place: u64) -> Entry {
         Entry::from_word(self.load(word_index(bucket, place)))
     }
 
     /// Writes an entry and leaves the bucket's overflow bit as it is.
     fn put(&mut self, bucket: u64, place: u64, entry: Entry) {
-        let index = word_index(bucket, place);
-        let kept = if place == 0 { self.load(index) & OVERFLOW_BIT } else { 0 };
-        self.store(index, entry.0 | kept);
+        let kept = if place == 0 { self.load(word_index(bucket, 0)) & OVERFLOW_BIT } else { 0 };
+        self.store_with_copy(bucket, place, entry.0 | kept);
     }
 
     // r[impl index.overflow]
     fn pass_by(&mut self, bucket: u64) {
-        self.count_passing(bucket);
+        self.count_passing(bucket, |passing| passing.saturating_add(1));
         if !self.overflows(bucket) {
             self.set_overflow(bucket, true);
         }
     }
 
-    fn count_passing(&mut self, bucket: u64) {
-        if let Some(passing) = self.passing.get_mut(bucket as usize) {
-            *passing = passing.saturating_add(1);
-        }
-    }
-
     fn pass_no_more(&mut self, bucket: u64) {
-        let Some(passing) = self.passing.get_mut(bucket as usize) else { return };
-        *passing = passing.saturating_sub(1);
-        if *passing == 0 {
+        self.count_passing(bucket, |passing| passing.saturating_sub(1));
+        if self.passing_by(bucket) == 0 {
             self.set_overflow(bucket, false);
         }
     }
 
+    fn count_passing(&mut self, bucket: u64, change: impl Fn(u8) -> u8) {
+        for bucket in iter::once(bucket).chain(self.copy_of(bucket)) {
+            if let Some(passing) = self.passing.get_mut(bucket as usize) {
+                *passing = change(*passing);
+            }
+        }
+    }
+
     fn set_overflow(&mut self, bucket: u64, wanted: bool) {
-        let index = word_index(bucket, 0);
-        let word = self.load(index) & !OVERFLOW_BIT;
-        self.store(index, if wanted { word | OVERFLOW_BIT } else { word });
+        let word = self.load(word_index(bucket, 0)) & !OVERFLOW_BIT;
+        self.store_with_copy(bucket, 0, if wanted { word | OVERFLOW_BIT } else { word });
+    }
+
+    fn store_with_copy(&mut self, bucket: u64, place: u64, word: u64) {
+        self.store(word_index(bucket, place), word);
+        if let Some(copy) = self.copy_of(bucket) {
+            self.store(word_index(copy, place), word);
+        }
     }
 
     /// A word of the region. Indexes come from masked buckets and places below eight, for which the
     /// array was checked to be large enough; a word outside would read as empty.
-    fn load(&self, index: u64) -> u64 {
+    pub(super) fn load(&self, index: u64) -> u64 {
         // No edge: this process wrote it.
         self.words.load(index, Ordering::Relaxed).unwrap_or(0)
     }
 
     /// Stores a word; its index is as good as in `load`.
-    fn store(&mut self, index: u64, word: u64) {
+    pub(super) fn store(&mut self, index: u64, word: u64) {
         // edge: index.insert; what was written about the slot before is seen by whoever loads the
-        // entry. Also keeps overflow bit and entry in their order.
-        let stored = self.words.store(index, word, Ordering::Release);
+        // entry. Also keeps overflow bit and entry in their order, and both behind a larger mask.
+        let stored = self.words.store(index, word, INSERT_STORE);
         debug_assert!(stored.is_ok(), "{stored:?}");
     }
 }

@@ -6,6 +6,9 @@ use onecopy_transport::audit::AuditReport;
 use onecopy_transport::pool::VarSlotPool;
 use std::collections::HashSet;
 
+/// What a report of the audit calls the number of buckets of the index.
+pub const INDEX_BUCKETS: &str = "kv.index_buckets";
+
 impl Core {
     // r[impl kv.audit]
     pub(super) fn audit(&self, pool: &VarSlotPool, report: &mut AuditReport) {
@@ -25,6 +28,7 @@ impl Core {
         report.count("kv.blocks", self.usage.blocks);
         report.count("kv.bytes", self.usage.bytes);
         report.count("kv.pins", self.pins.total());
+        report.count(INDEX_BUCKETS, self.index.bucket_count());
     }
 
     /// Every index entry leads to a published slot that is found by its key.

@@ -1,6 +1,7 @@
 //! Publishing: the first writer of a key wins, and room is made before the block goes in.
 
 use super::Core;
+use super::double::BUCKETS_PER_PUBLISH;
 use crate::checksum::Checksum;
 use crate::index::InsertError;
 use crate::key::Key;
@@ -92,6 +93,7 @@ impl Core {
             return refusal;
         }
         crash_point!("slot.publish.indexed");
+        self.advance_index(BUCKETS_PER_PUBLISH, context.pool);
         self.usage.add(view, length_bytes);
         self.policy.insert(slot.slot, view.class);
         PublishOutcome::Published
@@ -109,6 +111,9 @@ impl Core {
         loop {
             let candidates = match self.index.insert(hash, slot) {
                 Ok(()) => return Ok(()),
+                Err(InsertError::Full { .. }) if self.make_index_place(hash, context.pool) => {
+                    continue;
+                }
                 Err(InsertError::Full { candidates }) => candidates,
                 Err(InsertError::SlotZero) => Vec::new(),
             };

@@ -5,11 +5,10 @@
 //! meanwhile, cannot mislead anybody.
 
 use super::{CacheServiceOptions, Core, Usage, pins};
-use crate::index::{CreateIndexError, IndexWriter, buckets_for};
+use crate::index::{CreateIndexError, IndexWriter, buckets_for, region_bytes};
 use crate::note::{Cold, Note, USED_WORD, is_expired};
 use crate::stats::CacheStats;
 use onecopy_shm::{Region, SlotRef};
-use onecopy_transport::layout::Geometry;
 use onecopy_transport::pool::ClassIndex;
 use onecopy_transport::service::{Found, ServiceContext, ServiceError, ServiceStart};
 use std::sync::atomic::Ordering;
@@ -98,21 +97,27 @@ impl Core {
     }
 }
 
-/// Buckets of the index of a segment: enough for all of its slots.
-pub(super) fn index_buckets(geometry: &Geometry) -> u64 {
-    buckets_for(u32::try_from(geometry.slots_max).unwrap_or(u32::MAX))
+/// Most buckets that an index for so many slots ever has.
+pub(super) fn buckets_max(slots: u64) -> u64 {
+    buckets_for(u32::try_from(slots).unwrap_or(u32::MAX))
 }
 
+/// An index for the blocks that are there: it doubles when there are more.
+// r[impl index.begin]
 fn make_index(start: &ServiceStart<'_>, seed: u64) -> Result<IndexWriter, ServiceError> {
-    let buckets = index_buckets(start.geometry);
-    let made = if start.fresh { Ok(()) } else { clear(&start.region) };
-    made.and_then(|()| IndexWriter::create(&start.region, buckets, seed))
-        .map_err(|error| ServiceError { reason: error.to_string() })
+    let ready = buckets_max(start.slots_ready.min(start.geometry.slots_max));
+    let buckets = buckets_max(start.slots_published).min(ready);
+    let made = if start.fresh { Ok(()) } else { clear(&start.region, buckets) };
+    let made = made.and_then(|()| IndexWriter::create(&start.region, buckets, seed));
+    let mut index = made.map_err(|error| ServiceError { reason: error.to_string() })?;
+    index.set_buckets_ready(ready);
+    Ok(index)
 }
 
-/// Zeroes a region, from its start: the first word says what stands there.
-fn clear(region: &Region) -> Result<(), CreateIndexError> {
-    let count = region.size_bytes() / 8;
+/// Zeroes an index of so many buckets, from its start: the first word says what stands there. What an
+/// earlier life had behind is written over before anybody is led there.
+fn clear(region: &Region, buckets: u64) -> Result<(), CreateIndexError> {
+    let count = region_bytes(buckets).unwrap_or(u64::MAX).min(region.size_bytes()) / 8;
     let words = region.words(0, count)?;
     for index in 0..count {
         // In bounds, since there are that many.

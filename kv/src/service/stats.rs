@@ -14,6 +14,7 @@ impl Core {
         stats.guarded_blocks = u64::from(self.policy.guarded_count());
         stats.bytes = self.usage.bytes;
         stats.slot_bytes = self.usage.slot_bytes;
+        stats.index_buckets = self.index.bucket_count();
         match self.capacity {
             Capacity::Unbounded => {}
             Capacity::Blocks(blocks) => stats.capacity_blocks = blocks,

@@ -1,3 +1,4 @@
+mod double;
 mod guard;
 mod hostile;
 mod life;

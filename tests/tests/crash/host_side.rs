@@ -46,6 +46,7 @@ const OPERATIONS: &[Scenario] = &[
     scenario(&[ATTACH, "store 7 3000"], Deed::Order("drop_cache"), ONE, ONE),
     scenario(&[ATTACH, "store 7 3000"], Deed::Order("detach"), ONE, ONE),
     RICH,
+    DOUBLING,
     scenario(
         &[ATTACH, "store 7 3000", "store 8 3000", "hold 8", "delete 8", "reserve 9000 4"],
         Deed::CutOff,
@@ -97,6 +98,14 @@ const OPERATIONS: &[Scenario] = &[
 /// A guest whose host was killed while it had a block, a pin and reservations.
 pub const OUTLIVING: &[&str] =
     &[ATTACH, "store 7 3000", "hold 7", "pin 7", "reserve 9000 3", "reserve 3000 2", HOST_AGAIN];
+
+/// With block 1 the index is half full; it doubles and is through with the last of the new blocks.
+pub const DOUBLING: Scenario = scenario(
+    &[ATTACH, "batch_store 62 31 3000", "hold 65"],
+    Deed::Order("batch_store 10 8 3000"),
+    (62, 93),
+    ANY,
+);
 
 /// Of everything something: blocks, grants, a pin, a lease, a retired block that is read.
 const RICH: Scenario = scenario(

@@ -1,7 +1,7 @@
 //! Every named place of the source, on both sides where both come by: the process dies there, and it
 //! stands still there while the others go on, and then goes on itself.
 
-use crate::host_side::OUTLIVING;
+use crate::host_side::{DOUBLING, OUTLIVING};
 use crate::life::{ANY, ATTACH, Deed, HOST, Life, NONE, Scenario, go_on};
 use onecopy_tests::harness::wait_for;
 use onecopy_tests::tree;
@@ -114,6 +114,8 @@ const POINTS: &[Point] = &[
     Point { name: "growth.files_extended", side: Side::Host, scenario: GROWTH },
     Point { name: "growth.slots_published", side: Side::Host, scenario: GROWTH },
     Point { name: "growth.published", side: Side::Host, scenario: GROWTH },
+    Point { name: "index.double.copied", side: Side::Host, scenario: DOUBLING },
+    Point { name: "index.double.published", side: Side::Host, scenario: DOUBLING },
 ];
 
 /// Places that only a host comes by that starts: see `host_side`.
@@ -125,8 +127,18 @@ pub const START_POINTS: &[&str] = &[
 ];
 
 /// The first parts of the names; each has its tests below.
-const FAMILIES: &[&str] =
-    &["ring.", "doorbell.", "slot.", "host.", "guest.", "lease.", "attach.", "peer.", "growth."];
+const FAMILIES: &[&str] = &[
+    "ring.",
+    "doorbell.",
+    "slot.",
+    "host.",
+    "guest.",
+    "lease.",
+    "attach.",
+    "peer.",
+    "growth.",
+    "index.",
+];
 
 fn of(families: &[&str]) -> impl Iterator<Item = &'static Point> {
     POINTS.iter().filter(|point| families.iter().any(|family| point.name.starts_with(family)))
@@ -300,6 +312,13 @@ fn a_host_may_die_while_it_grows() {
     die_at(&["growth."]);
 }
 
+// r[verify crash.i1]
+// r[verify crash.i2]
+#[test]
+fn a_host_may_die_while_its_index_doubles() {
+    die_at(&["index."]);
+}
+
 // r[verify crash.stopped]
 #[test]
 fn who_stands_still_at_a_ring_changes_nothing_afterwards() {
@@ -365,7 +384,7 @@ fn who_stands_still_with_a_lease_reads_nothing_else_afterwards() {
 // r[verify crash.stopped]
 #[test]
 fn who_stands_still_coming_or_going_changes_nothing_afterwards() {
-    stand_still_at(&["attach.", "peer.", "growth."]);
+    stand_still_at(&["attach.", "peer.", "growth.", "index."]);
 }
 
 /// Operations of a guest that stands still before any of its stores.

@@ -275,7 +275,7 @@ impl Areas {
             let expected_bytes = layout.size_bytes;
             return Err(AreaError::ControlSize { found_bytes: control_bytes, expected_bytes });
         }
-        check_file("control", &descriptors.control, layout.fixed_bytes())?;
+        check_file("control", &descriptors.control, layout.slots)?;
         let (pool, pool_writable) = open_pool(descriptors, &geometry, earlier, guard)?;
         check_pool(&pool, segment_id)?;
         let reader = ControlReader::new(Arc::clone(&control.mapping), geometry)?;

@@ -6,9 +6,9 @@ use super::core::Core;
 use super::events::HostEvent;
 use super::wake::WakeHandle;
 use crate::growth_helper::GrowthHelper;
-use crate::layout::{ControlLayout, Geometry};
+use crate::layout::{ControlLayout, Geometry, TablesReady};
 use crate::segment::{Backing, GrowError, Span, SystemError};
-use crate::service::Service;
+use crate::service::{Service, tables_ready};
 use onecopy_shm::crash_point;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -22,8 +22,6 @@ const STEP_BYTES_MIN: u64 = 16 << 20;
 const STEP_BYTES_MAX: u64 = 256 << 20;
 /// Growth starts ahead of need when less than this fraction of the pool is free.
 const FREE_FRACTION: u64 = 8;
-/// Bytes of a hot and of a cold entry of the slot table.
-const ENTRY_BYTES: u64 = 64;
 /// After a failure growth is not tried again for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -48,8 +46,7 @@ pub(super) struct Growth {
 }
 
 struct Running {
-    from_bytes: u64,
-    to_bytes: u64,
+    pool: Span,
     result: Receiver<Result<(), GrowError>>,
     cancel: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -62,8 +59,8 @@ impl Growth {
 
     /// Gives back what an earlier host did not live to publish, as far as the system lets it: it is
     /// memory that nobody uses, and no reason not to serve.
-    pub fn give_back_unpublished(&self, pool_bytes: u64, slots_ready: u64) {
-        let given_back = self.files.give_back_unpublished(&self.geometry, pool_bytes, slots_ready);
+    pub fn give_back_unpublished(&self, pool_bytes: u64, ready: TablesReady) {
+        let given_back = self.files.give_back_unpublished(&self.geometry, pool_bytes, ready);
         if let Err(error) = given_back {
             tracing::warn!(%error, "what an earlier host had reserved was not given back");
         }
@@ -76,8 +73,14 @@ impl Growth {
                 && self.paused_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Starts a step of at least `wanted_bytes`, unless one is under way.
-    fn start(&mut self, pool_bytes: u64, wanted_bytes: u64, unit_bytes: u64) -> bool {
+    /// Starts a step of at least `wanted_bytes`, unless one is under way. `ready_for` tells what goes
+    /// with a pool of so many bytes.
+    fn start(
+        &mut self,
+        pool_bytes: u64,
+        wanted_bytes: u64,
+        ready_for: impl Fn(u64) -> TablesReady,
+    ) -> bool {
         if self.running.is_some() {
             return true;
         }
@@ -86,9 +89,10 @@ impl Growth {
         }
         let step = pool_bytes.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX).max(wanted_bytes);
         let to_bytes = pool_bytes
-            .saturating_add(step.next_multiple_of(unit_bytes))
+            .saturating_add(step.next_multiple_of(self.geometry.unit_bytes))
             .min(self.geometry.pool_bytes_max);
-        match self.spawn(pool_bytes, to_bytes) {
+        let pool = Span { from_bytes: pool_bytes, to_bytes };
+        match self.spawn(pool, (ready_for(pool_bytes), ready_for(to_bytes))) {
             Ok(running) => {
                 self.running = Some(running);
                 true
@@ -101,15 +105,10 @@ impl Growth {
         }
     }
 
-    fn spawn(&self, from_bytes: u64, to_bytes: u64) -> std::io::Result<Running> {
+    fn spawn(&self, pool: Span, ready: (TablesReady, TablesReady)) -> std::io::Result<Running> {
         let (sender, result) = channel::<Result<(), GrowError>>();
         let cancel = Arc::new(AtomicBool::new(false));
-        let work = GrowthStep {
-            files: self.files.clone(),
-            pool: Span { from_bytes, to_bytes },
-            slots: (self.geometry.slots_for(from_bytes), self.geometry.slots_for(to_bytes)),
-            cancel: cancel.clone(),
-        };
+        let work = GrowthStep { files: self.files.clone(), pool, ready, cancel: cancel.clone() };
         let wake = self.wake.clone();
         let thread =
             std::thread::Builder::new().name("onecopy-growth".into()).spawn(move || {
@@ -117,11 +116,11 @@ impl Growth {
                 let _ = sender.send(work.run());
                 wake.wake();
             })?;
-        Ok(Running { from_bytes, to_bytes, result, cancel, thread })
+        Ok(Running { pool, result, cancel, thread })
     }
 
     /// The step that has ended since the last look: its sizes and how it went.
-    fn finished(&mut self) -> Option<(u64, u64, Result<(), String>)> {
+    fn finished(&mut self) -> Option<(Span, Result<(), String>)> {
         let running = self.running.as_ref()?;
         let result = match running.result.try_recv() {
             Ok(result) => result.map_err(|error| error.to_string()),
@@ -134,7 +133,7 @@ impl Growth {
         if result.is_err() {
             self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
         }
-        Some((running.from_bytes, running.to_bytes, result))
+        Some((running.pool, result))
     }
 }
 
@@ -151,7 +150,7 @@ impl Drop for Growth {
 struct GrowthStep {
     files: GrowthFiles,
     pool: Span,
-    slots: (u64, u64),
+    ready: (TablesReady, TablesReady),
     cancel: Arc<AtomicBool>,
 }
 
@@ -162,7 +161,7 @@ impl GrowthStep {
     fn run(&self) -> Result<(), GrowError> {
         let grown = self.reserve();
         if grown.is_err()
-            && let Err(error) = self.files.give_back(self.pool, self.slots)
+            && let Err(error) = self.files.give_back(self.pool, self.ready)
         {
             tracing::warn!(%error, "what a failed growth had reserved was not given back");
         }
@@ -175,8 +174,8 @@ impl GrowthStep {
         let is_wanted = || !self.cancel.load(Ordering::Relaxed);
         let helper = helper.as_ref();
         backing.reserve_spans(pool.as_fd(), &[self.pool], helper, &is_wanted)?;
-        let slots = slot_spans(layout, self.slots);
-        control_backing.reserve_spans(control.as_fd(), &slots, helper, &is_wanted)?;
+        let tables = growing_spans(layout, self.ready);
+        control_backing.reserve_spans(control.as_fd(), &tables, helper, &is_wanted)?;
         crash_point!("growth.files_extended");
         Ok(())
     }
@@ -184,9 +183,13 @@ impl GrowthStep {
 
 impl GrowthFiles {
     /// Gives back what is reserved in these parts of the files. To be used on what is not published.
-    pub fn give_back(&self, pool: Span, slots: (u64, u64)) -> Result<(), SystemError> {
+    pub fn give_back(
+        &self,
+        pool: Span,
+        ready: (TablesReady, TablesReady),
+    ) -> Result<(), SystemError> {
         self.backing.give_back(self.pool.as_fd(), pool)?;
-        for span in slot_spans(&self.layout, slots) {
+        for span in growing_spans(&self.layout, ready) {
             self.control_backing.give_back(self.control.as_fd(), span)?;
         }
         Ok(())
@@ -200,21 +203,28 @@ impl GrowthFiles {
         &self,
         geometry: &Geometry,
         pool_bytes: u64,
-        slots_ready: u64,
+        ready: TablesReady,
     ) -> Result<(), SystemError> {
         let stat = rustix::fs::fstat(&self.pool)
             .map_err(SystemError::on("look at", self.backing.path()))?;
         let to_bytes = u64::try_from(stat.st_size).unwrap_or(0).max(pool_bytes);
-        let slots = (slots_ready, geometry.slots_max.max(slots_ready));
-        self.give_back(Span { from_bytes: pool_bytes, to_bytes }, slots)
+        let most = TablesReady {
+            slots: geometry.slots_max.max(ready.slots),
+            service_bytes: self.layout.slots - self.layout.service,
+        };
+        self.give_back(Span { from_bytes: pool_bytes, to_bytes }, (ready, most))
     }
 }
 
-/// Where the entries of slots `from + 1` to `to` are in both slot tables.
-pub(super) fn slot_spans(layout: &ControlLayout, (from, to): (u64, u64)) -> [Span; 2] {
-    [layout.slots, layout.slots_cold].map(|table| Span {
-        from_bytes: table + from * ENTRY_BYTES,
-        to_bytes: table + to * ENTRY_BYTES,
+/// What becomes real of the control area between two sizes of what grows in it.
+pub(super) fn growing_spans(
+    layout: &ControlLayout,
+    (from, to): (TablesReady, TablesReady),
+) -> [Span; 3] {
+    let mut starts = layout.growing(from).into_iter();
+    layout.growing(to).map(|(offset, size_bytes)| Span {
+        from_bytes: starts.next().map_or(offset, |(offset, size_bytes)| offset + size_bytes),
+        to_bytes: offset + size_bytes,
     })
 }
 
@@ -226,8 +236,11 @@ impl<S: Service> Core<S> {
 
     /// Sees to it that the pool grows by at least so many bytes; false when it cannot.
     pub fn grow_for(&mut self, wanted_bytes: u64) -> bool {
-        let unit_bytes = self.geometry.unit_bytes;
-        self.growth.start(self.control.pool_bytes(), wanted_bytes + unit_bytes, unit_bytes)
+        let Core { geometry, service, growth, control, .. } = self;
+        let wanted_bytes = wanted_bytes + geometry.unit_bytes;
+        growth.start(control.pool_bytes(), wanted_bytes, |pool_bytes| {
+            tables_ready(service, geometry, geometry.slots_for(pool_bytes))
+        })
     }
 
     /// Starts to grow before the room is gone.
@@ -245,14 +258,18 @@ impl<S: Service> Host<S> {
     // r[impl growth.publish]
     // r[impl crash.g2]
     pub(super) fn finish_growth(&mut self) {
-        let Some((from_bytes, to_bytes, result)) = self.core.growth.finished() else { return };
+        let Some((Span { from_bytes, to_bytes }, result)) = self.core.growth.finished() else {
+            return;
+        };
         match result {
             Ok(()) => {
-                self.core.control.set_slots_ready(self.core.geometry.slots_for(to_bytes));
+                let slots_ready = self.core.geometry.slots_for(to_bytes);
+                self.core.control.set_slots_ready(slots_ready);
                 crash_point!("growth.slots_published");
                 self.core.control.set_pool_bytes(to_bytes);
                 crash_point!("growth.published");
                 self.core.pool.grow();
+                self.core.service.grown(slots_ready);
                 self.core.counters.grown += 1;
                 tracing::info!(from_bytes, to_bytes, "pool grown");
                 self.core.tell(HostEvent::Grown { from_bytes, to_bytes });

@@ -4,7 +4,7 @@
 use super::Host;
 use super::core::Core;
 use super::error::StartError;
-use super::growth::{Growth, GrowthFiles, slot_spans};
+use super::growth::{Growth, GrowthFiles, growing_spans};
 use super::handle::HostHandle;
 use super::options::HostOptions;
 use super::poller::{Poller, Ready};
@@ -14,13 +14,13 @@ use super::wake::WakeHandle;
 use super::walks::Walks;
 use crate::control::{ControlWriter, read_geometry};
 use crate::format::HostState;
-use crate::layout::ControlLayout;
+use crate::layout::{ControlLayout, TablesReady};
 use crate::pool::VarSlotPool;
 use crate::segment::{
     AreaFile, Backing, Contents, DestroyError, DirError, PoolFile, SegmentDir, SegmentLock,
     SegmentPath, Span, check_room,
 };
-use crate::service::{Service, ServiceStart};
+use crate::service::{Service, ServiceStart, tables_ready};
 use crate::socket::{AttachListener, SocketMode};
 use onecopy_shm::crash_point;
 use onecopy_shm::{Access, Mapping, Sleeper, sigbus};
@@ -107,7 +107,16 @@ impl<S: Service> Host<S> {
         // All of it is checked before anything is stored.
         let (pool, found) = VarSlotPool::recover(control.clone())?;
         let region = control.service_region();
-        service.start(ServiceStart { region, geometry: &geometry, segment_id, fresh })?;
+        let slots_ready = control.slots_ready();
+        let ready = tables_ready(&service, &geometry, slots_ready);
+        service.start(ServiceStart {
+            region,
+            geometry: &geometry,
+            slots_ready,
+            slots_published: pool.counts().published.slots,
+            segment_id,
+            fresh,
+        })?;
         let wake = WakeHandle::new().map_err(resources("an eventfd"))?;
         let control_file = Arc::new(opened.control_file);
         let pool_file = Arc::new(opened.pool.file);
@@ -181,8 +190,7 @@ impl<S: Service> Host<S> {
         control.set_host_pid(std::process::id().into());
         crash_point!("host.start.epoch_stored");
         if !fresh {
-            let header = control.reader();
-            host.core.growth.give_back_unpublished(header.pool_bytes(), header.slots_ready());
+            host.core.growth.give_back_unpublished(control.pool_bytes(), ready);
         }
         host.take_over(peers, found);
         crash_point!("host.start.taken_over");
@@ -269,8 +277,8 @@ fn make_segment(
     let geometry = options.geometry(service)?;
     let layout = ControlLayout::new(&geometry);
     let pool_bytes = options.pool_bytes_rounded(&geometry);
-    let slots = geometry.slots_for(pool_bytes);
-    let control_bytes = layout.fixed_bytes() + slots * 128;
+    let ready = tables_ready(service, &geometry, geometry.slots_for(pool_bytes));
+    let control_bytes = layout.real_bytes(ready);
     let in_directory = if options.pool.is_none() { pool_bytes } else { 0 };
     check_room(dir.path().as_path(), control_bytes + in_directory)?;
 
@@ -288,13 +296,14 @@ fn make_segment(
     // looks at.
     rustix::fs::ftruncate(&control_file, layout.size_bytes)
         .map_err(|source| StartError::Resources { what: "the size of the control area", source })?;
-    let [hot, cold] = slot_spans(&layout, (0, slots));
-    let tables = Span { from_bytes: 0, to_bytes: layout.fixed_bytes() };
-    control_backing.reserve_spans(control_file.as_fd(), &[tables, hot, cold], helper, &|| true)?;
+    let [region, hot, cold] = growing_spans(&layout, (TablesReady::NOTHING, ready));
+    let fixed = Span { from_bytes: 0, to_bytes: layout.fixed_bytes() };
+    let spans = [fixed, region, hot, cold];
+    control_backing.reserve_spans(control_file.as_fd(), &spans, helper, &|| true)?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping.clone(), geometry.clone())?;
     control.set_created_unix_s(unix_s());
-    control.set_slots_ready(slots);
+    control.set_slots_ready(ready.slots);
     control.set_pool_bytes(pool_bytes);
     crash_point!("host.start.sizes_stored");
     let control = ControlWriter::initialise(mapping, &geometry, segment_id)?;
@@ -323,7 +332,8 @@ fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, Start
     let control_backing = Backing::detect(&control_file, &path)?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping, geometry)?;
-    let expected_bytes = layout.real_bytes(control.slots_ready());
+    let ready = tables_ready(service, control.geometry(), control.slots_ready());
+    let expected_bytes = layout.real_bytes(ready);
     if let Some(real_bytes) = control_backing.real_bytes(&control_file)?
         && real_bytes < expected_bytes
     {

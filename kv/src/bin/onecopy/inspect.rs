@@ -6,7 +6,7 @@ use crate::guest::{deadline, host_stats, segment_path, with_cache};
 use crate::out;
 use crate::peers::{amount, lower};
 use onecopy::cache::Cache;
-use onecopy::service::{CacheService, CacheServiceOptions};
+use onecopy::service::{CacheService, CacheServiceOptions, INDEX_BUCKETS};
 use onecopy::size::ByteSize;
 use onecopy_transport::format::{HostState, Role};
 use onecopy_transport::inspect::{
@@ -24,18 +24,18 @@ pub fn inspect(args: &Common) -> Result<(), Failure> {
     let path = segment_path(&args.place)?;
     let service = CacheService::new(CacheServiceOptions::default());
     let inspection = inspect_segment(&path, service).map_err(Failure::no_segment)?;
-    let (findings, slots) = match &inspection.audit {
+    let (findings, counted) = match &inspection.audit {
         Some(dead) => {
-            (dead.report.findings().iter().map(ToString::to_string).collect(), counted(dead))
+            (dead.report.findings().iter().map(ToString::to_string).collect(), counts_of(dead))
         }
         None => with_cache(args, Role::Reader, |cache| {
             Ok((ask_host(cache, deadline(args))?, asked(cache, deadline(args))?))
         })?,
     };
     if args.json {
-        out::line(as_json(&inspection, &slots, &findings))?;
+        out::line(as_json(&inspection, &counted, &findings))?;
     } else {
-        out::line(map_text(&inspection, &slots, &findings).trim_end())?;
+        out::line(map_text(&inspection, &counted, &findings).trim_end())?;
     }
     if findings.is_empty() {
         return Ok(());
@@ -49,28 +49,35 @@ pub fn ask_host(cache: &Cache, until: Instant) -> Result<Findings, Failure> {
     Ok(if clean { Vec::new() } else { text.lines().map(str::to_owned).collect() })
 }
 
-/// Slots by state, with the names that `stat` has for them.
-type Slots = [(&'static str, u64); 6];
+/// What is counted by the host, or by the audit where there is none.
+struct Counted {
+    /// Slots by state, with the names that `stat` has for them.
+    slots: [(&'static str, u64); 6],
+    index_buckets: u64,
+}
 
-fn counted(dead: &DeadAudit) -> Slots {
+fn counts_of(dead: &DeadAudit) -> Counted {
     let counts = &dead.counts;
-    [
+    let slots = [
         ("published", counts.published.slots),
         ("free", counts.free.slots),
         ("granted", counts.granted.slots),
         ("retired", counts.retired.slots),
         ("quarantined", counts.quarantined.slots),
         ("written_off", counts.written_off.slots),
-    ]
+    ];
+    let buckets = dead.report.counts().iter().find(|(name, _)| *name == INDEX_BUCKETS);
+    Counted { slots, index_buckets: buckets.map_or(0, |(_, count)| *count) }
 }
 
-fn asked(cache: &Cache, until: Instant) -> Result<Slots, Failure> {
+fn asked(cache: &Cache, until: Instant) -> Result<Counted, Failure> {
     let stats = host_stats(cache, until)?;
+    let figure = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or(0);
     let names = ["published", "free", "granted", "retired", "quarantined", "written_off"];
-    Ok(names.map(|name| {
-        let figure = stats.get(&format!("slots_{name}")).and_then(Value::as_u64);
-        (name, figure.unwrap_or(0))
-    }))
+    Ok(Counted {
+        slots: names.map(|name| (name, figure(&format!("slots_{name}")))),
+        index_buckets: figure("index_buckets"),
+    })
 }
 
 fn status_text(inspection: &Inspection) -> String {
@@ -82,7 +89,7 @@ fn status_text(inspection: &Inspection) -> String {
     }
 }
 
-fn map_text(inspection: &Inspection, slots: &Slots, findings: &Findings) -> String {
+fn map_text(inspection: &Inspection, counted: &Counted, findings: &Findings) -> String {
     let geometry = &inspection.geometry;
     let size = |bytes: u64| ByteSize::from_bytes(bytes).rounded();
     let mut text = String::new();
@@ -112,14 +119,18 @@ fn map_text(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Stri
         let (serial, pid, uid) = (fields.serial, fields.pid, fields.uid);
         row("", format!("{serial}: process {pid}, user {uid}, {role}, {state}{waiting}"));
     }
-    let slots: Vec<String> =
-        slots.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
+    let slots: Vec<String> = counted
+        .slots
+        .iter()
+        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+        .collect();
     row("slots", slots.join(", "));
     for (slot_bytes, class) in &inspection.classes {
         let (count, extents) = (class.slots, plural(class.extents, "extent"));
         let (slot, all) = (size(*slot_bytes), size(class.extent_bytes));
         row("", format!("{count} of {slot} in {extents}, {all} together"));
     }
+    row("index", plural(counted.index_buckets, "bucket"));
     match findings.is_empty() {
         true => row("audit", "clean".to_owned()),
         false => findings.iter().for_each(|finding| row("audit", finding.clone())),
@@ -131,7 +142,7 @@ fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-fn as_json(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Value {
+fn as_json(inspection: &Inspection, counted: &Counted, findings: &Findings) -> Value {
     let classes: Vec<Value> = inspection
         .classes
         .iter()
@@ -152,7 +163,7 @@ fn as_json(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Value
         })
         .collect();
     let slots: serde_json::Map<String, Value> =
-        slots.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+        counted.slots.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
     json!({
         "segment_id": format!("{:032x}", inspection.segment_id),
         "live": matches!(inspection.status, SegmentStatus::Live { .. }),
@@ -164,6 +175,7 @@ fn as_json(inspection: &Inspection, slots: &Slots, findings: &Findings) -> Value
         "peers": peers,
         "classes": classes,
         "slots": slots,
+        "index_buckets": counted.index_buckets,
         "audit": if findings.is_empty() { json!("clean") } else { json!(findings) },
     })
 }

@@ -1,5 +1,6 @@
 //! A cache over a real pool in this process's heap, without a host.
 
+use crate::index::IndexReader;
 use crate::key::Key;
 use crate::protocol::{
     self, Head, KeyAnswer, KeyOutcome, PublishAnswer, PublishEntry, PublishOutcome, ReportEntry,
@@ -28,6 +29,7 @@ pub struct Rig {
     pub clock_s: u64,
     geometry: Geometry,
     control: Arc<Mapping>,
+    writer: ControlWriter,
 }
 
 pub fn key(number: u64) -> Key {
@@ -59,6 +61,11 @@ impl Rig {
     }
 
     pub fn with_slots(options: CacheServiceOptions, slots_max: u64) -> Rig {
+        Rig::with_ready(options, slots_max, slots_max)
+    }
+
+    /// One whose slot table is real memory for so many slots only.
+    pub fn with_ready(options: CacheServiceOptions, slots_max: u64, slots_ready: u64) -> Rig {
         let mut service = CacheService::new(options);
         let geometry = geometry(&service, slots_max);
         let layout = ControlLayout::new(&geometry);
@@ -67,13 +74,19 @@ impl Rig {
             ControlWriter::initialise(Arc::clone(&control), &geometry, SEGMENT_ID).unwrap();
         writer.set_serial_last(9);
         writer.set_pool_bytes(geometry.pool_bytes_max);
-        writer.set_slots_ready(geometry.slots_max);
+        writer.set_slots_ready(slots_ready);
         let region = control.region(layout.service, geometry.service_bytes).unwrap();
-        let pool = VarSlotPool::create(writer);
-        let start =
-            ServiceStart { region, geometry: &geometry, segment_id: SEGMENT_ID, fresh: true };
+        let pool = VarSlotPool::create(writer.clone());
+        let start = ServiceStart {
+            region,
+            geometry: &geometry,
+            slots_ready,
+            slots_published: 0,
+            segment_id: SEGMENT_ID,
+            fresh: true,
+        };
         service.start(start).unwrap();
-        Rig { pool, service, clock_s: 100, geometry, control }
+        Rig { pool, service, clock_s: 100, geometry, control, writer }
     }
 
     /// A new life of the host over the same control area.
@@ -86,7 +99,15 @@ impl Rig {
         self.service = CacheService::new(options);
         let region = self.control.region(layout.service, self.geometry.service_bytes).unwrap();
         let geometry = &self.geometry;
-        let start = ServiceStart { region, geometry, segment_id: SEGMENT_ID, fresh: false };
+        let slots_ready = self.writer.slots_ready();
+        let start = ServiceStart {
+            region,
+            geometry,
+            slots_ready,
+            slots_published: self.pool.counts().published.slots,
+            segment_id: SEGMENT_ID,
+            fresh: false,
+        };
         self.service.start(start).unwrap();
         for found in found {
             match found.state {
@@ -216,6 +237,24 @@ impl Rig {
     pub fn tick(&mut self) {
         let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
         self.service.tick(&mut context);
+    }
+
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The slot table is real memory for so many slots now.
+    pub fn grow(&mut self, slots_ready: u64) {
+        self.writer.set_slots_ready(slots_ready);
+        self.pool.grow();
+        self.service.grown(slots_ready);
+    }
+
+    /// The index as another process sees it.
+    pub fn index(&self) -> IndexReader {
+        let layout = ControlLayout::new(&self.geometry);
+        let region = self.control.region(layout.service, self.geometry.service_bytes).unwrap();
+        IndexReader::open(&region).unwrap()
     }
 
     pub fn make_room(&mut self, class: u16) -> u32 {

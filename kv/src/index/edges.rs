@@ -1,0 +1,39 @@
+//! The orderings of the index, one name for each end of a happens-before edge. The mutants are the
+//! weakenings that the models must catch; no build but theirs has them.
+
+use std::sync::atomic::Ordering;
+
+/// Whether this build carries the named weakening.
+macro_rules! mutant {
+    ($name:literal) => {
+        cfg!(onecopy_mutant = $name)
+    };
+}
+pub(super) use mutant;
+
+const fn unless(mutant: bool, ordering: Ordering) -> Ordering {
+    if mutant { Ordering::Relaxed } else { ordering }
+}
+
+/// edge: index.create: the fields of the header happen before what is read after its magic.
+pub(super) const CREATE_STORE: Ordering =
+    unless(mutant!("index_create_store_relaxed"), Ordering::Release);
+/// edge: index.create, its other end.
+pub(super) const CREATE_LOAD: Ordering =
+    unless(mutant!("index_create_load_relaxed"), Ordering::Acquire);
+/// edge: index.insert: what is said about a slot, and overflow bits on the way, happen before what
+/// is read after an entry; a larger mask before what is read after a word that was erased.
+pub(super) const INSERT_STORE: Ordering =
+    unless(mutant!("index_insert_store_relaxed"), Ordering::Release);
+/// edge: index.insert, its other end.
+pub(super) const INSERT_LOAD: Ordering =
+    unless(mutant!("index_insert_load_relaxed"), Ordering::Acquire);
+/// edge: index.insert, its other end for an overflow bit.
+pub(super) const OVERFLOW_LOAD: Ordering =
+    unless(mutant!("index_overflow_load_relaxed"), Ordering::Acquire);
+/// edge: index.mask: the copies happen before what is read with the larger mask.
+pub(super) const MASK_STORE: Ordering =
+    unless(mutant!("index_mask_store_relaxed"), Ordering::Release);
+/// edge: index.mask, its other end.
+pub(super) const MASK_LOAD: Ordering =
+    unless(mutant!("index_mask_load_relaxed"), Ordering::Acquire);

@@ -1,0 +1,234 @@
+//! One system with its processes: who serves, who gets, who puts.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::content::Look;
+use crate::cores::{Cores, Side};
+use crate::error::CompareError;
+use crate::host::Size;
+use crate::keeper::Home;
+use crate::orders::{Duty, Gets, Order, Span};
+use crate::plan::{GUESTS_MAX, Measure, Plan};
+use crate::process::Process;
+use crate::system::{Placement, System};
+
+/// Memory that Memcached may use, in MiB, and its largest block.
+const MEMCACHED_MEBIBYTES: &str = "2048";
+const MEMCACHED_BLOCK_MAX: &str = "8m";
+
+/// A system that is measured.
+pub(crate) struct Contest {
+    pub(crate) system: System,
+    /// In the order of their end: whoever asks goes before whoever answers.
+    guests: Vec<Process>,
+    putter: Process,
+    services: Vec<Process>,
+}
+
+/// One thing to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    pub(crate) measure: Measure,
+    /// Bytes, batch or guests.
+    pub(crate) number: u64,
+    pub(crate) placement: Placement,
+}
+
+impl Contest {
+    /// Starts the processes and stores the blocks.
+    pub(crate) fn start(
+        system: System,
+        home: &Home,
+        plan: &Plan,
+        spoil: bool,
+    ) -> Result<Contest, CompareError> {
+        let (mut services, place, put_place) = start_services(system, home, plan)?;
+        if system == System::Iceoryx {
+            fill(&mut services[0], plan, spoil)?;
+        } else {
+            fill(&mut worker(system, &place, true, 0)?, plan, spoil)?;
+        }
+        let putter = worker(system, &put_place, true, 0)?;
+        let count = plan.guests.iter().copied().max().unwrap_or(1).min(GUESTS_MAX);
+        let guests = (1..=count as u64).map(|seed| worker(system, &place, false, seed));
+        Ok(Contest { system, guests: guests.collect::<Result<_, _>>()?, putter, services })
+    }
+
+    /// Nanoseconds for a block, or blocks a second.
+    pub(crate) fn measure(
+        &mut self,
+        cores: &Cores,
+        plan: &Plan,
+        point: Point,
+    ) -> Result<f64, CompareError> {
+        let Point { measure, number, placement } = point;
+        let guests = if measure == Measure::Guests { number as usize } else { 1 };
+        self.place(cores, guests, placement)?;
+        let yields = placement != Placement::Apart;
+        let size_bytes = if measure.is_rate() { crate::plan::BATCH_BYTES } else { number };
+        let puts = measure == Measure::Put;
+        self.go_on_duty(Duty { size_bytes, puts, yields })?;
+        let until = Span::after(plan.slice / 4 + Duration::from_millis(1), plan.slice);
+        let rates = if puts {
+            vec![rate(self.putter.ask(&Order::Put { size_bytes, until, yields })?)]
+        } else {
+            let batch = if measure == Measure::Batch { number as usize } else { 1 };
+            let (blocks, look) = (plan.blocks(size_bytes), measure.look());
+            let gets = Gets { size_bytes, blocks, batch, in_runs: false, look, until, yields };
+            self.get_all(guests, gets)?
+        };
+        self.go_off_duty()?;
+        let rate: f64 = rates.iter().sum();
+        Ok(if measure.is_rate() { rate } else { 1e9 / rate })
+    }
+
+    /// Compares every word of every block with what was stored.
+    pub(crate) fn verify(&mut self, plan: &Plan) -> Result<(), CompareError> {
+        for size_bytes in plan.sizes.iter().copied() {
+            self.go_on_duty(Duty { size_bytes, puts: false, yields: true })?;
+            let blocks = plan.blocks(size_bytes);
+            let order = Order::Verify { size_bytes, blocks, look: Look::Whole };
+            let (found, _) = self.guests[0].ask(&order)?;
+            if found != blocks {
+                let (blocks, answered) = (blocks as usize, found as usize);
+                return Err(CompareError::Count { blocks, answered });
+            }
+        }
+        self.go_off_duty()
+    }
+
+    fn get_all(&mut self, guests: usize, gets: Gets) -> Result<Vec<f64>, CompareError> {
+        let guests = &mut self.guests[..guests];
+        guests.iter_mut().try_for_each(|guest| guest.say(&Order::Get(gets)))?;
+        guests.iter_mut().map(|guest| guest.hear().map(rate)).collect()
+    }
+
+    fn place(
+        &self,
+        cores: &Cores,
+        guests: usize,
+        placement: Placement,
+    ) -> Result<(), CompareError> {
+        for service in &self.services {
+            cores.place(service.id(), Side::Serves, placement)?;
+        }
+        let asking = self.guests[..guests].iter().chain([&self.putter]);
+        for process in asking {
+            cores.place(process.id(), Side::Gets, placement)?;
+        }
+        Ok(())
+    }
+
+    /// The owner of iceoryx2's blocks looks for requests without pause, so it does so only while it
+    /// is measured; all others sleep by themselves.
+    fn go_on_duty(&mut self, duty: Duty) -> Result<(), CompareError> {
+        self.tell_owner(Order::Serve(duty))
+    }
+
+    fn go_off_duty(&mut self) -> Result<(), CompareError> {
+        self.tell_owner(Order::Rest)
+    }
+
+    fn tell_owner(&mut self, order: Order) -> Result<(), CompareError> {
+        match self.services.first_mut() {
+            Some(owner) if self.system == System::Iceoryx => owner.ask(&order).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Blocks a second.
+pub(crate) fn rate((blocks, nanoseconds): (u64, u64)) -> f64 {
+    blocks as f64 * 1e9 / nanoseconds.max(1) as f64
+}
+
+/// Starts who serves; where to get, and where to put.
+fn start_services(
+    system: System,
+    home: &Home,
+    plan: &Plan,
+) -> Result<(Vec<Process>, PathBuf, PathBuf), CompareError> {
+    let path = home.path().to_owned();
+    match system {
+        System::OnecopyRing => {
+            let (gets, puts) = (path.join("onecopy"), path.join("onecopy-puts"));
+            let pool_bytes = plan.bytes() * 5 / 4 + plan.spare_bytes;
+            let size = Size { pool_bytes, granule_bytes: 64, capacity_bytes: None };
+            let mut services = vec![host(&gets, size)?];
+            // A cache that is put to evicts what was put before.
+            let pool_bytes = 2 * plan.spare_bytes;
+            let capacity_bytes = Some(plan.spare_bytes / 2);
+            services.push(host(&puts, Size { pool_bytes, granule_bytes: 64, capacity_bytes })?);
+            Ok((services, gets, puts))
+        }
+        System::Lmdb => {
+            let directory = home.directory("lmdb")?;
+            Ok((Vec::new(), directory.clone(), directory))
+        }
+        System::Iceoryx => {
+            let owner = Process::start(system, &["owner".into(), path.clone().into()])?;
+            Ok((vec![owner], path.clone(), path))
+        }
+        System::Redis => {
+            let socket = home.directory("redis")?.join("socket");
+            let service = Process::start_foreign(system, "redis-server", &redis(&socket))?;
+            Ok((vec![service], socket.clone(), socket))
+        }
+        System::Memcached => {
+            let socket = home.directory("memcached")?.join("socket");
+            let service = Process::start_foreign(system, "memcached", &memcached(&socket))?;
+            Ok((vec![service], socket.clone(), socket))
+        }
+    }
+}
+
+/// No port, nothing written to a disk.
+fn redis(socket: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"].map(Into::into).into();
+    arguments.push(socket.into());
+    arguments
+}
+
+fn memcached(socket: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["-m", MEMCACHED_MEBIBYTES, "-I", MEMCACHED_BLOCK_MAX, "-s"].map(Into::into).into();
+    arguments.push(socket.into());
+    if rustix::process::geteuid().is_root() {
+        // It insists on being told so.
+        arguments.extend(["-u", "root"].map(Into::into));
+    }
+    arguments
+}
+
+/// Starts a host of onecopy.
+pub(crate) fn host(segment: &Path, size: Size) -> Result<Process, CompareError> {
+    let mut arguments: Vec<OsString> = vec!["host".into(), segment.into()];
+    arguments.extend(size.arguments().into_iter().map(Into::into));
+    Process::start(System::OnecopyRing, &arguments)
+}
+
+/// Starts a process that gets and puts.
+pub(crate) fn worker(
+    system: System,
+    place: &Path,
+    writes: bool,
+    seed: u64,
+) -> Result<Process, CompareError> {
+    let mut arguments: Vec<OsString> = vec!["worker".into(), system.argument().into()];
+    arguments.extend([place.into(), "--seed".into(), seed.to_string().into()]);
+    if writes {
+        arguments.push("--writes".into());
+    }
+    Process::start(system, &arguments)
+}
+
+fn fill(process: &mut Process, plan: &Plan, spoil: bool) -> Result<(), CompareError> {
+    for size_bytes in plan.sizes.iter().copied() {
+        let blocks = plan.blocks(size_bytes);
+        process.ask(&Order::Fill { size_bytes, blocks, spoil })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! What a comparison says: tables for people, JSON for machines, plots for both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{CompareError, Step};
+use crate::figures::{Figure, Figures, Subject};
+use crate::machine::{Machine, Version};
+use crate::plan::Measure;
+use crate::plot::{Line, Plot};
+use crate::system::{Placement, System};
+use crate::text;
+
+/// Whatever is said at the head.
+pub(crate) struct Report<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) versions: &'a [Version],
+    /// Load when all was measured.
+    pub(crate) load_at_end: String,
+    pub(crate) figures: &'a Figures,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    machine: &'a Machine,
+    load_at_end: &'a str,
+    versions: &'a [Version],
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    subject: &'a Subject,
+    /// Bytes, batch or guests.
+    number: u64,
+    unit: &'static str,
+    #[serde(flatten)]
+    figure: Figure,
+}
+
+impl Report<'_> {
+    /// All tables, as Markdown.
+    pub(crate) fn tables(&self) -> String {
+        let mut out = self.machine.text();
+        let versions =
+            self.versions.iter().map(|Version { system, version }| format!("{system} {version}"));
+        let versions: Vec<String> = versions.collect();
+        let _ = writeln!(out, ", {} at the end", self.load_at_end);
+        let _ = writeln!(out, "{}\ncommit {}", versions.join("; "), self.machine.commit);
+        for measure in Measure::ALL {
+            self.table(measure, &mut out);
+        }
+        out
+    }
+
+    /// Medians, and below each the least and the greatest of the rounds.
+    fn table(&self, measure: Measure, out: &mut String) {
+        let rows = self.figures.of(measure);
+        let numbers: BTreeSet<u64> = rows.iter().flat_map(|(_, row)| row.keys().copied()).collect();
+        if rows.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "\n### {}\n", measure.text());
+        let heads: Vec<String> =
+            numbers.iter().map(|number| number_text(measure, *number)).collect();
+        let _ = writeln!(out, "| | {} |", heads.join(" | "));
+        let _ = writeln!(out, "| --- |{}", " ---: |".repeat(heads.len()));
+        for (subject, row) in &rows {
+            let cells: Vec<String> =
+                numbers.iter().map(|number| cell(measure, row.get(number))).collect();
+            let _ = writeln!(out, "| {} | {} |", name(*subject), cells.join(" | "));
+        }
+    }
+
+    /// The header and the figures, one to a line.
+    pub(crate) fn json(&self) -> Result<String, CompareError> {
+        let Report { machine, versions, load_at_end, .. } = self;
+        let mut lines = vec![json_line(&Header { machine, load_at_end, versions })?];
+        for measure in Measure::ALL {
+            for (subject, row) in self.figures.of(measure) {
+                for (number, figure) in row {
+                    let unit = if measure.is_rate() { "blocks/s" } else { "ns" };
+                    lines.push(json_line(&Entry { subject: &subject, number, unit, figure })?);
+                }
+            }
+        }
+        lines.push(String::new());
+        Ok(lines.join("\n"))
+    }
+
+    /// Writes the JSON and the plots to a directory.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), CompareError> {
+        fs::create_dir_all(directory).step("make the directory of the report")?;
+        let write = |name: &str, text: String| {
+            fs::write(directory.join(name), text).step("write the report")
+        };
+        write("compare.json", self.json()?)?;
+        for (measure, file) in [
+            (Measure::GetEnds, "get-by-size.svg"),
+            (Measure::GetSum, "read-by-size.svg"),
+            (Measure::Put, "put-by-size.svg"),
+            (Measure::Batch, "get-by-batch.svg"),
+            (Measure::Guests, "get-by-guests.svg"),
+        ] {
+            self.plot(measure).map_or(Ok(()), |svg| write(file, svg))?;
+        }
+        Ok(())
+    }
+
+    fn plot(&self, measure: Measure) -> Option<String> {
+        let lines = self.figures.of(measure).into_iter().map(|(subject, row)| Line {
+            name: name(subject),
+            colour: subject.system as usize,
+            is_dashed: subject.placement == Placement::Together,
+            points: row.into_iter().collect(),
+        });
+        let (across, number_text): (_, fn(u64) -> String) = match measure {
+            Measure::Batch => ("blocks in a batch", |number| number.to_string()),
+            Measure::Guests => ("processes that get", |number| number.to_string()),
+            _ => ("bytes of a block", text::bytes),
+        };
+        let value_text = if measure.is_rate() { text::rate } else { text::time };
+        let title = measure.text().to_owned();
+        Plot { title, across, lines: lines.collect(), number_text, value_text }.svg()
+    }
+}
+
+/// The system, and where its sides stood if there are two.
+fn name(subject: Subject) -> String {
+    let Subject { measure, system, placement } = subject;
+    let is_told = !system.gets_alone() && measure != Measure::Guests;
+    let place = if is_told { format!(", {}", placement.text()) } else { String::new() };
+    let kind = match (system, measure) {
+        (System::Iceoryx, Measure::Put) => " publish",
+        (System::Iceoryx, _) => " request",
+        _ => "",
+    };
+    format!("{system}{kind}{place}")
+}
+
+fn number_text(measure: Measure, number: u64) -> String {
+    match measure {
+        Measure::Batch => format!("batch {number}"),
+        Measure::Guests => format!("{number} guests"),
+        _ => text::bytes(number),
+    }
+}
+
+fn cell(measure: Measure, figure: Option<&Figure>) -> String {
+    let Some(Figure { median, min, max, .. }) = figure else { return "-".to_owned() };
+    let text = if measure.is_rate() { text::rate } else { text::time };
+    format!("**{}** ({} to {})", text(*median), text(*min), text(*max))
+}
+
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String, CompareError> {
+    serde_json::to_string(value).map_err(std::io::Error::from).step("put a figure in words")
+}
+
+/// The systems of a list that are there, and what is said of those that are not.
+pub(crate) fn present(versions: &BTreeMap<System, Option<Version>>) -> (Vec<Version>, Vec<String>) {
+    let mut missing = Vec::new();
+    let mut found = Vec::new();
+    for (system, version) in versions {
+        match (version, system.program()) {
+            (Some(version), _) => found.push(version.clone()),
+            (None, program) => {
+                let program = program.unwrap_or("its library");
+                missing.push(format!("{system} is skipped: {program} is not there"));
+            }
+        }
+    }
+    (found, missing)
+}

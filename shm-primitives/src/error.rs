@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::mapping::Access;
 use crate::slot::{SlotRef, SlotState};
 
@@ -274,11 +276,11 @@ pub enum LeaseTableError {
         /// Bytes of the region.
         size_bytes: u64,
     },
-    /// Leases were already stored in this table.
-    #[error("the lease table has been used up to cell {high_water}, a fresh one is needed")]
+    /// Another process, or another handle of this one, has taken this table.
+    #[error("the lease table was taken already (its first word is {taken}), a fresh one is needed")]
     NotFresh {
-        /// The mark found.
-        high_water: u64,
+        /// The word found where a fresh table has 0.
+        taken: u64,
     },
     /// The region does not begin at a cache line, or is read-only.
     #[error("the lease table cannot be viewed: {0}")]
@@ -290,10 +292,25 @@ pub enum LeaseTableError {
 
 /// No cell is left for the thread that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("all of the {capacity} leases that this table holds are taken")]
-pub struct LeasesFull {
-    /// Cells in the table.
-    pub capacity: u32,
+pub enum LeasesFull {
+    /// Every cell holds a lease, or is another thread's.
+    #[error("all of the {capacity} leases that this table holds are taken")]
+    Taken {
+        /// Cells in the table.
+        capacity: u32,
+    },
+    /// The next cells of the table have no memory, and the system gives none.
+    #[error(
+        "{cells} of the {capacity} leases of this table have memory, for more there is none: {source}"
+    )]
+    NoMemory {
+        /// Cells that have memory: all of them hold a lease, or are another thread's.
+        cells: u32,
+        /// Cells in the table.
+        capacity: u32,
+        /// What the system said.
+        source: Errno,
+    },
 }
 
 /// Why a slot could not be leased for reading.

@@ -7,19 +7,28 @@ pub(crate) const LINE_BYTES: u64 = 64;
 /// (Tiny under the model checker, so that lines do fill up.)
 pub const LEASE_CELLS_PER_LINE: u32 = if cfg!(loom) { 2 } else { 8 };
 
-/// The first cache line of a lease table; the cells follow, a word each.
+/// Bits of a word of a lease table's summary: how many lines, or words of the level below, it is of.
+pub(crate) const LEASE_SUMMARY_FANOUT: u32 = if cfg!(loom) { 2 } else { 64 };
+
+/// Words of the summary that are in the head.
+pub(crate) const LEASE_ROOT_WORDS: u32 = if cfg!(loom) { 1 } else { 7 };
+
+/// The first cache line of a lease table; the rest of the summary and then the cells follow, a word
+/// each, each level of the summary and the cells from a cache line on.
 ///
-/// Every field and every cell is written by the guest process alone and read by the host.
+/// Every word is written by the guest process alone and read by the host.
 #[repr(C, align(64))]
 pub struct LeaseTableHead {
-    /// Cells from here on have never been used. It only ever grows.
-    pub high_water: u64,
-    /// Zero.
-    pub reserved: [u64; 7],
+    /// 1 once a process has taken the table.
+    pub taken: u64,
+    /// The top level of the summary: a bit for each word of the level below that is not 0, or for
+    /// each line that may hold a lease where there is no level below.
+    pub root: [u64; 7],
 }
 
 const _: () = assert!(size_of::<LeaseTableHead>() as u64 == LINE_BYTES);
 const _: () = assert!(align_of::<LeaseTableHead>() as u64 == LINE_BYTES);
-const _: () = assert!(core::mem::offset_of!(LeaseTableHead, high_water) == 0);
-const _: () = assert!(core::mem::offset_of!(LeaseTableHead, reserved) == 8);
+const _: () = assert!(core::mem::offset_of!(LeaseTableHead, taken) == 0);
+const _: () = assert!(core::mem::offset_of!(LeaseTableHead, root) == 8);
+const _: () = assert!(cfg!(loom) || LEASE_ROOT_WORDS as u64 * 8 + 8 == LINE_BYTES);
 const _: () = assert!(cfg!(loom) || LEASE_CELLS_PER_LINE as u64 * 8 == LINE_BYTES);

@@ -16,29 +16,38 @@
 //! two outcomes hold for cutting a guest off, with the word `attached` in place of the state.
 //!
 //! A table is an array of cells, one word each, a cache line of them to a thread. A lease never
-//! moves to another cell.
+//! moves to another cell. A summary says which lines may hold leases: it is what makes a look cost
+//! what is leased now.
 //!
 //! | edge | from | to | so that |
 //! | --- | --- | --- | --- |
 //! | `lease.check` | the lease, a SeqCst fence, then the load of the slot's state | `Retired`, a SeqCst fence, then the look through the leases | one of the two sees the other |
 //! | `lease.cut-off` | as above, with the load of `attached` | as above, with `attached` taken back | one of the two sees the other |
-//! | `lease.high-water` | the mark raised, then the lease's SeqCst fence | the host's SeqCst fence, then the load of the mark | the look reaches every lease that the fence orders before it |
+//! | `lease.listed` | the line listed, then the lease's SeqCst fence | the host's SeqCst fence, then the loads of the summary | the look reaches every lease that the fence orders before it |
+//! | `lease.unlist` | 0 in all cells of the line (Acquire), then its bit taken back (Release), as is every later store in that word | the loads of the look, then its fence (Acquire) | a look that passes over the line comes after the former reads |
+//! | `lease.emptied` | 0 in a cell, a SeqCst fence, then the look at the others | the same by another thread | the last lease of a line takes it off the list |
 //! | `slot.publish` | what the writer and the host stored, then `Published` (Release) | the load of the slot's state (Acquire), then the bytes | a reader sees the whole block |
 //! | `lease.release` | reads of the slot, then 0 in the cell (Release) | the loads of the look, then its fence (Acquire) | the slot is reused after the reads |
 //! | `lease.reuse` | the 0 of the former lease (Acquire), then the next lease in the cell (Release) | as above | a look that finds the next lease comes after the former reads |
 //! | `lease.part` | the line marked full, a SeqCst fence, then the look at its cells | 0 in a cell, a SeqCst fence, then the load of the mark | no free cell is lost |
 
 mod lines;
+mod memory;
 mod scan;
+mod summary;
 
 use crate::crash_point;
 use crate::error::{LeaseError, LeaseTableError, LeasesFull};
-use crate::format::{LEASE_CELLS_PER_LINE, LeaseTableHead};
+use crate::format::LEASE_CELLS_PER_LINE;
 use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 use crate::sync::{Ordering, fence};
 
 use lines::Lines;
+use memory::Memory;
+pub use memory::{MakeReal, lease_table_fresh_bytes};
+use summary::Shape;
+
 pub use scan::{LeaseScan, fence_before_scan};
 
 /// Cells of a lease table that is not made for a special purpose.
@@ -48,7 +57,7 @@ pub const LEASES_MAX: u32 = 524_288;
 #[must_use]
 pub const fn lease_table_bytes(capacity: u32) -> u64 {
     let lines = capacity.div_ceil(LEASE_CELLS_PER_LINE) as u64;
-    size_of::<LeaseTableHead>() as u64 + lines * LEASE_CELLS_PER_LINE as u64 * 8
+    Shape::new(capacity).cells_offset + lines * LEASE_CELLS_PER_LINE as u64 * 8
 }
 
 /// The guest's side: the only writer of its table. Cheap to clone; clones are the same table, which
@@ -96,14 +105,27 @@ impl LeaseCell {
 
 impl LeaseTable {
     /// Takes a fresh table of `capacity` cells (a multiple of [`LEASE_CELLS_PER_LINE`], not 0) at
-    /// the start of `region`.
+    /// the start of `region`, all of which has memory.
     ///
     /// # Errors
     /// [`LeaseTableError`]: capacity, a region that is too small or read-only, a table that was
-    /// used before.
-    // r[impl lease.table]
+    /// taken before.
     pub fn new(region: Region, capacity: u32) -> Result<LeaseTable, LeaseTableError> {
-        Ok(LeaseTable { lines: Lines::new(&region, capacity)? })
+        Ok(LeaseTable { lines: Lines::new(&region, capacity, Memory::whole(capacity))? })
+    }
+
+    /// The same where memory was made real for [`lease_table_fresh_bytes`] only: `make_real` is asked
+    /// for more, in order, when leases first need it.
+    ///
+    /// # Errors
+    /// As for [`LeaseTable::new`].
+    pub fn with_memory(
+        region: Region,
+        capacity: u32,
+        make_real: MakeReal,
+    ) -> Result<LeaseTable, LeaseTableError> {
+        let memory = Memory::growing(capacity, Some(make_real));
+        Ok(LeaseTable { lines: Lines::new(&region, capacity, memory)? })
     }
 
     /// Cells in the table.
@@ -120,16 +142,16 @@ impl LeaseTable {
     /// that it is attached; [`LeaseTable::lease_published`] does.
     ///
     /// # Errors
-    /// [`LeasesFull`]: no cell is left for this thread. Nothing has changed.
+    /// [`LeasesFull`]: no cell is left for this thread, or no memory for one. Nothing has changed.
     // r[impl lease.order]
     #[inline]
     pub fn lease(&self, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
         let cell = self.lines.take(slot)?;
-        // edge: lease.check (reader's side) and, for a line used the first time, lease.high-water.
+        // edge: lease.check (reader's side) and, for a line that was taken just now, lease.listed.
         #[cfg(not(onecopy_mutant = "lease_fence_reader"))]
         fence(Ordering::SeqCst);
-        #[cfg(onecopy_mutant = "lease_high_water_late")]
-        self.lines.raise_late(&cell);
+        #[cfg(onecopy_mutant = "lease_list_late")]
+        self.lines.list_late(&cell);
         Ok(cell)
     }
 
@@ -188,7 +210,7 @@ impl LeaseTable {
                 }
             }
         }
-        // edge: lease.check (reader's side) and lease.high-water, for all of them.
+        // edge: lease.check (reader's side) and lease.listed, for all of them.
         #[cfg(not(onecopy_mutant = "lease_many_fence"))]
         fence(Ordering::SeqCst);
         Ok(())
@@ -224,7 +246,7 @@ impl LeaseTable {
         crash_point!("lease.released");
     }
 
-    /// Number of leases now: looks at every cell that was ever used.
+    /// Number of leases now: looks at every line that may hold one.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         let mut count = 0;

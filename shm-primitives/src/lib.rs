@@ -31,7 +31,9 @@
 //! | `slot.publish` | the writer's bytes; Release store of `Published` (the host's) | the state load of a reader, relaxed with an Acquire fence | `lease.rs`, `region.rs` | `lease::loom::a_lease_sees_what_was_published` | `read_word_acquire` |
 //! | `lease.check` | the lease; the reader's SeqCst fence | the host's SeqCst fence; its look at the cells, and the same the other way round with `Retired` and the state load | `lease.rs`, `lease/scan.rs` | `lease::loom::a_slot_is_reused_or_read_never_both` | `lease_fence_*`, `lease_check_first` |
 //! | `lease.cut-off` | as `lease.check`, with `attached = 0` in place of `Retired` | | `lease.rs`, `lease/scan.rs` | `lease::loom::a_guest_is_cut_off_or_its_lease_is_seen` | `lease_attached_unchecked` |
-//! | `lease.high-water` | the raised mark; the SeqCst fence of a lease above the old one | the host's SeqCst fence; its load of the mark | `lease/lines.rs`, `lease/scan.rs` | `lease::loom::a_lease_in_a_new_line_is_seen` | `lease_high_water_late` |
+//! | `lease.listed` | the line listed; the SeqCst fence of a lease in it | the host's SeqCst fence; its loads of the summary | `lease/lines.rs`, `lease/summary.rs` | `lease::loom::listed::a_lease_in_a_new_line_is_seen`, `lease::loom::listed::a_line_that_is_listed_again_is_visited_again` | `lease_list_late` |
+//! | `lease.unlist` | Acquire loads of the line's zeros; Release store that takes its bit back, and of all later values of that word | the host's loads of the summary; its Acquire fence behind the look | `lease/lines.rs`, `lease/summary.rs` | `lease::loom::listed::a_look_that_passes_over_a_line_comes_after_its_reads` | `lease_unlist_relaxed` |
+//! | `lease.emptied` | a release in a line that nobody owns; SeqCst fence; its look at the other cells | the same by another thread (within one process) | `lease/lines.rs` | `lease::loom::listed::the_last_lease_of_a_line_takes_it_off_the_list` | `lease_fence_release` |
 //! | `lease.release` | the reader's last look at the slot; Release store of 0 | the host's Acquire fence behind its look at the cells; reuse | `lease/lines.rs`, `lease/scan.rs` | `lease::loom::a_slot_is_reused_or_read_never_both` | `lease_release_relaxed`, `lease_scan_relaxed` |
 //! | `lease.reuse` | a release by any thread | Acquire load that finds the cell free; Release store of its next lease, which the host meets | `lease/lines.rs` | `lease::loom::the_next_lease_of_a_cell_hands_on_a_release_elsewhere` | `lease_find_relaxed`, `lease_store_relaxed` |
 //! | `lease.part` | the line marked full; SeqCst fence | a release elsewhere; SeqCst fence; its load of the mark (within one process) | `lease/lines.rs` | `lease::loom::no_cell_is_lost_when_a_line_is_parted_with` | `lease_fence_part`, `lease_fence_release` |
@@ -68,7 +70,8 @@ pub use frame::{
     HeaderWordError, REQUEST_ID_MAX,
 };
 pub use lease::{
-    LEASES_MAX, LeaseCell, LeaseScan, LeaseTable, fence_before_scan, lease_table_bytes,
+    LEASES_MAX, LeaseCell, LeaseScan, LeaseTable, MakeReal, fence_before_scan, lease_table_bytes,
+    lease_table_fresh_bytes,
 };
 pub use mapping::{Access, Mapping};
 pub use region::{LINE_WORDS, ReadLine, ReadWord, ReadWords, Region, Word, Words};

@@ -254,8 +254,8 @@ impl ReadWord {
     }
 }
 
-impl ReadWord {
-    /// The mapping that it lies in.
+impl ReadWords {
+    /// The mapping that they lie in.
     #[cfg(not(loom))]
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.place.mapping

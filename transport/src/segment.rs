@@ -23,7 +23,7 @@ pub use error::{FileKind, SystemError};
 pub use file::{AreaFile, FileError, reopen};
 pub(crate) use file::{CONTROL, SOCKET, SOCKET_NEW, proc_path, remove_at};
 pub use lock::{LockError, SegmentLock};
-pub(crate) use memory_limit::{ATTACH_MARGIN_BYTES, GROWTH_MARGIN_BYTES};
+pub(crate) use memory_limit::{ATTACH_MARGIN_BYTES, GROWTH_MARGIN_BYTES, check_memory};
 pub use memory_limit::{MemoryLimit, NoMemory};
 pub use path::{PathError, SegmentPath};
 pub use pool_file::{PoolFile, PoolFileError, SegmentId};

@@ -10,6 +10,10 @@ use onecopy_transport::service::ServiceContext;
 /// pool: a refill takes several slots, but not many large ones.
 const ROOM_BLOCKS: u32 = 8;
 const ROOM_BYTES: u64 = 1 << 20;
+/// Of a class with many slots one in so many is evicted ahead, and at most so many blocks: what is
+/// evicted together is looked up in the lease tables together.
+const ROOM_SHARE: u32 = 128;
+const ROOM_BLOCKS_MAX: u32 = 1024;
 
 impl Core {
     /// Evicts until a block in a slot of this size fits the capacity. Nothing is evicted when that
@@ -73,8 +77,8 @@ impl Core {
     // r[impl kv.wrong_class]
     pub(super) fn make_room(&mut self, class: ClassIndex, context: &mut ServiceContext<'_>) -> u32 {
         let (mut evicted, mut evicted_bytes) = (0, 0);
-        while evicted < ROOM_BLOCKS
-            && evicted_bytes < ROOM_BYTES
+        let share = (context.pool.slots_of_class(class) / ROOM_SHARE).min(ROOM_BLOCKS_MAX);
+        while (evicted < share || (evicted < ROOM_BLOCKS && evicted_bytes < ROOM_BYTES))
             && let Some(victim) = self.policy.victim(Some(class))
         {
             let slot_bytes_before = self.usage.slot_bytes;

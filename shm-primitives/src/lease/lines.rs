@@ -1,27 +1,34 @@
 //! Which thread may store leases into which cache line of the table. All of it is private to the
-//! process, save the cells and the high-water mark themselves.
+//! process, save the cells and the summary themselves.
 //!
 //! A line is *owned* by one thread, which alone stores leases in it; or *full*: nobody's, and no
 //! cell of it was free when its owner parted with it; or *pooled*: nobody's, with a free cell. The
 //! cells say which of them are free: 0. Any thread may turn a lease into 0, its own line or not;
-//! whoever finds that the line was full puts it into the pool.
+//! whoever finds that the line was full puts it into the pool, and whoever finds that a pooled line
+//! has become empty takes it off the list of lines that a look visits.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::AtomicU64 as TableCounter;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
+use super::memory::Memory;
+use super::summary::{Shape, Summary};
 use super::{LeaseCell, LeaseScan, lease_table_bytes};
 use crate::crash_point;
 use crate::error::{LeaseTableError, LeasesFull, RegionError};
 use crate::fork::ForkGuard;
-use crate::format::{LEASE_CELLS_PER_LINE, LINE_BYTES, LeaseTableHead};
-use crate::region::{Region, Word, Words};
+use crate::format::{LEASE_CELLS_PER_LINE, LINE_BYTES};
+use crate::region::{Region, Words};
 use crate::slot::SlotRef;
 use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, fence};
 
 /// Lines that a thread keeps for itself. Beyond that it parts with one for each that it takes.
 const LINES_PER_THREAD: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// Lines whose states are kept in one piece of memory, made when the first of them is used.
+const STATES_PER_PART: u32 = if cfg!(loom) { 8 } else { 4096 };
 
 /// What a line is, see above. Lines that were never used are pooled by not being listed anywhere.
 const POOLED: u8 = 0;
@@ -38,10 +45,9 @@ struct Shared {
     /// Tells tables of this process apart; never used again.
     table: u64,
     capacity: u32,
-    high_water: Word,
     cells: Words,
     /// One for each line. Changed under `pool` only.
-    states: Box<[AtomicU8]>,
+    states: Box<[OnceLock<Box<[AtomicU8]>>]>,
     pool: Mutex<Pool>,
     process: ForkGuard,
 }
@@ -51,6 +57,10 @@ struct Pool {
     free: Vec<u32>,
     /// The first line that was never used.
     fresh: u32,
+    /// How far the table has memory.
+    memory: Memory,
+    /// Which lines a look visits: those that are owned or hold a lease.
+    summary: Summary,
 }
 
 /// The lines of one table that this thread owns.
@@ -92,25 +102,36 @@ pub(super) fn check_capacity(region: &Region, capacity: u32) -> Result<(), Lease
 }
 
 impl Lines {
-    pub(super) fn new(region: &Region, capacity: u32) -> Result<Lines, LeaseTableError> {
+    // r[impl lease.table]
+    pub(super) fn new(
+        region: &Region,
+        capacity: u32,
+        memory: Memory,
+    ) -> Result<Lines, LeaseTableError> {
         /// Tables made so far in this process; not shared memory, so not the model checker's.
         static TABLES: TableCounter = TableCounter::new(0);
         check_capacity(region, capacity)?;
-        let high_water = region.word(0)?;
-        let used = high_water.load(Ordering::Relaxed);
-        if used != 0 {
-            return Err(LeaseTableError::NotFresh { high_water: used });
+        let taken = region.word(0)?;
+        let found = taken.load(Ordering::Relaxed);
+        if found != 0 {
+            return Err(LeaseTableError::NotFresh { taken: found });
         }
-        let lines = capacity / LEASE_CELLS_PER_LINE;
+        let shape = Shape::new(capacity);
+        let parts = (capacity / LEASE_CELLS_PER_LINE).div_ceil(STATES_PER_PART);
         let shared = Shared {
             table: TABLES.fetch_add(1, Ordering::Relaxed),
             capacity,
-            high_water,
-            cells: region.words(size_of::<LeaseTableHead>() as u64, u64::from(capacity))?,
-            states: (0..lines).map(|_| AtomicU8::new(POOLED)).collect(),
-            pool: Mutex::new(Pool { free: Vec::new(), fresh: 0 }),
+            cells: region.words(shape.cells_offset, u64::from(capacity))?,
+            states: (0..parts).map(|_| OnceLock::new()).collect(),
+            pool: Mutex::new(Pool {
+                free: Vec::new(),
+                fresh: 0,
+                memory,
+                summary: Summary::new(region.words(0, shape.words())?, shape),
+            }),
             process: ForkGuard::new()?,
         };
+        taken.store(1, Ordering::Relaxed);
         Ok(Lines { shared: Arc::new(shared) })
     }
 
@@ -203,10 +224,10 @@ impl Lines {
         drop(gone);
     }
 
-    /// The high-water mark raised too late: what a model has to find.
-    #[cfg(onecopy_mutant = "lease_high_water_late")]
-    pub(super) fn raise_late(&self, cell: &LeaseCell) {
-        self.shared.raise_high_water(cell.index / LEASE_CELLS_PER_LINE);
+    /// A line listed too late: what a model has to find.
+    #[cfg(onecopy_mutant = "lease_list_late")]
+    pub(super) fn list_late(&self, cell: &LeaseCell) {
+        self.shared.lock().summary.list(cell.index / LEASE_CELLS_PER_LINE);
     }
 }
 
@@ -217,7 +238,7 @@ impl Shared {
             Some(index) => index,
             None => {
                 self.claim(held)?;
-                held.find(self).ok_or(LeasesFull { capacity: self.capacity })?
+                held.find(self).ok_or(LeasesFull::Taken { capacity: self.capacity })?
             }
         };
         // A cell that holds a lease is never 0, not even for what is no slot at all.
@@ -235,17 +256,33 @@ impl Shared {
     /// A cell of this line that holds no lease.
     #[inline]
     fn free_cell(&self, line: u32) -> Option<u32> {
-        // edge: lease.reuse: another thread may have ended the former lease.
+        self.cells_of(line).find(|&index| self.is_free(index))
+    }
+
+    /// Whether no cell of this line holds a lease.
+    fn is_empty(&self, line: u32) -> bool {
+        self.cells_of(line).all(|index| self.is_free(index))
+    }
+
+    #[inline]
+    fn cells_of(&self, line: u32) -> Range<u32> {
+        let first = line * LEASE_CELLS_PER_LINE;
+        first..first + LEASE_CELLS_PER_LINE
+    }
+
+    #[inline]
+    fn is_free(&self, index: u32) -> bool {
+        // edge: lease.reuse and lease.unlist: another thread may have ended the former lease.
         #[cfg(not(onecopy_mutant = "lease_find_relaxed"))]
         const FIND: Ordering = Ordering::Acquire;
         #[cfg(onecopy_mutant = "lease_find_relaxed")]
         const FIND: Ordering = Ordering::Relaxed;
-        let first = line * LEASE_CELLS_PER_LINE;
-        (first..first + LEASE_CELLS_PER_LINE)
-            .find(|&index| self.cells.load(u64::from(index), FIND) == Ok(0))
+        self.cells.load(u64::from(index), FIND) == Ok(0)
     }
 
     /// Makes one more line this thread's own; parts with one if it has as many as it may keep.
+    // r[impl lease.listed]
+    // r[impl crash.l3]
     #[cold]
     fn claim(&self, held: &mut Held) -> Result<(), LeasesFull> {
         let mut pool = self.lock();
@@ -254,6 +291,10 @@ impl Shared {
             None => self.first_use(&mut pool)?,
         };
         self.set_state(line, OWNED);
+        // edge: lease.listed, by the fence that follows each lease in the line.
+        #[cfg(not(onecopy_mutant = "lease_list_late"))]
+        pool.summary.list(line);
+        crash_point!("lease.line.listed");
         if let Some(parted) = held.add(line) {
             self.part(&mut pool, parted);
         }
@@ -261,26 +302,23 @@ impl Shared {
     }
 
     /// Takes a line that was never used.
+    // r[impl lease.memory]
     fn first_use(&self, pool: &mut Pool) -> Result<u32, LeasesFull> {
-        let line = pool.fresh;
-        if line >= self.capacity / LEASE_CELLS_PER_LINE {
-            return Err(LeasesFull { capacity: self.capacity });
+        let (line, capacity) = (pool.fresh, self.capacity);
+        if line >= capacity / LEASE_CELLS_PER_LINE {
+            return Err(LeasesFull::Taken { capacity });
+        }
+        let cells = line * LEASE_CELLS_PER_LINE;
+        pool.memory.cover(cells + LEASE_CELLS_PER_LINE).map_err(|source| LeasesFull::NoMemory {
+            cells,
+            capacity,
+            source,
+        })?;
+        if let Some(part) = self.states.get((line / STATES_PER_PART) as usize) {
+            part.get_or_init(|| (0..STATES_PER_PART).map(|_| AtomicU8::new(POOLED)).collect());
         }
         pool.fresh += 1;
-        #[cfg(not(onecopy_mutant = "lease_high_water_late"))]
-        self.raise_high_water(line);
         Ok(line)
-    }
-
-    /// Has scanners look at this line, too. Lines are first used in order, under the pool's mutex,
-    /// so the mark only ever grows.
-    // r[impl lease.high-water]
-    // r[impl crash.l3]
-    fn raise_high_water(&self, line: u32) {
-        let cells = u64::from(line + 1) * u64::from(LEASE_CELLS_PER_LINE);
-        // Relaxed. edge: lease.high-water, by the fence that follows each lease in the line.
-        self.high_water.store(cells, Ordering::Relaxed);
-        crash_point!("lease.high_water.raised");
     }
 
     /// Ends this thread's ownership of the line.
@@ -297,15 +335,25 @@ impl Shared {
     /// A lease ended in a line that is not the releasing thread's own.
     #[inline]
     fn tell_of_room(&self, line: u32) {
-        // edge: lease.part (releasing side).
+        // edge: lease.part (releasing side), lease.emptied.
         #[cfg(not(onecopy_mutant = "lease_fence_release"))]
         fence(Ordering::SeqCst);
-        if self.state(line) == FULL {
-            let mut pool = self.lock();
-            // Meanwhile another thread may have pooled it, owned it and filled it.
-            if self.state(line) == FULL {
-                self.pool_if_room(&mut pool, line);
-            }
+        match self.state(line) {
+            FULL => self.settle(line),
+            POOLED if self.is_empty(line) => self.settle(line),
+            _ => {}
+        }
+    }
+
+    /// Puts a line that nobody owns where it belongs. Another thread may have done it meanwhile, or
+    /// have taken the line.
+    #[cold]
+    fn settle(&self, line: u32) {
+        let mut pool = self.lock();
+        match self.state(line) {
+            FULL => self.pool_if_room(&mut pool, line),
+            POOLED => self.unlist_if_empty(&mut pool, line),
+            _ => {}
         }
     }
 
@@ -315,16 +363,32 @@ impl Shared {
         if self.free_cell(line).is_some() {
             self.set_state(line, POOLED);
             pool.free.push(line);
+            self.unlist_if_empty(pool, line);
         }
     }
 
+    /// Has looks pass over a pooled line that is empty. Nobody stores leases in it before it is listed
+    /// again.
+    // r[impl lease.listed]
+    fn unlist_if_empty(&self, pool: &mut Pool, line: u32) {
+        if self.is_empty(line) {
+            pool.summary.unlist(line);
+        }
+    }
+
+    fn state_of(&self, line: u32) -> Option<&AtomicU8> {
+        let part = self.states.get((line / STATES_PER_PART) as usize)?.get()?;
+        part.get((line % STATES_PER_PART) as usize)
+    }
+
     fn state(&self, line: u32) -> u8 {
-        // Relaxed: decisions are made under the mutex; edge lease.part for the look before it.
-        self.states.get(line as usize).map_or(POOLED, |state| state.load(Ordering::Relaxed))
+        // Relaxed: decisions are made under the mutex; edges lease.part and lease.emptied for the
+        // look before it.
+        self.state_of(line).map_or(POOLED, |state| state.load(Ordering::Relaxed))
     }
 
     fn set_state(&self, line: u32, value: u8) {
-        if let Some(state) = self.states.get(line as usize) {
+        if let Some(state) = self.state_of(line) {
             state.store(value, Ordering::Relaxed);
         }
     }
@@ -335,7 +399,8 @@ impl Shared {
     }
 
     fn scan(&self) -> LeaseScan {
-        LeaseScan::over(self.high_water.reader(), self.cells.reader(), self.capacity)
+        let summary = self.lock().summary.reader();
+        LeaseScan::over(summary, self.cells.reader(), self.capacity)
     }
 }
 

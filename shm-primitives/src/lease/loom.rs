@@ -1,8 +1,8 @@
 //! Models of the lease protocol over the shipped table and scan. What a slot holds is the model
 //! checker's `UnsafeCell`, so that any touch that is not ordered is found.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Count, Ordering as CountOrdering};
-use std::sync::{Arc, Mutex};
 
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -13,6 +13,8 @@ use crate::mapping::Mapping;
 use crate::region::{Region, Word};
 use crate::slot::{SlotRef, SlotWord};
 use crate::sync::Ordering;
+
+mod listed;
 
 const ATTACHED: u64 = 5;
 const OLD: u64 = 11;
@@ -236,31 +238,6 @@ fn a_guest_is_cut_off_or_its_lease_is_seen() {
     READ_THEN_REUSED.assert_seen("the reader is done before the host looks");
 }
 
-/// The reader's lines are full, so its lease goes into one that was never used.
-// r[verify lease.high-water]
-#[test]
-fn a_lease_in_a_new_line_is_seen() {
-    static LEASED: Outcome = Outcome::new();
-    static REFUSED: Outcome = Outcome::new();
-    loom::model(|| {
-        let host = World::published(4);
-        let guest = host.clone();
-        let full = [guest.table.lease(OTHER).unwrap(), guest.table.lease(OTHER).unwrap()];
-        assert_eq!(host.scan.high_water(), 2);
-        let reader = thread::spawn(move || guest.read());
-        let leased = host.retire_and_reuse();
-        match (leased, reader.join().unwrap()) {
-            (true, _) => LEASED.seen(),
-            (false, Ok(())) => {}
-            (false, Err(_)) => REFUSED.seen(),
-        }
-        assert_eq!(host.scan.high_water(), 4);
-        full.into_iter().for_each(|cell| host.table.release(cell));
-    });
-    LEASED.assert_seen("the slot waits for its reader");
-    REFUSED.assert_seen("the reader turns away");
-}
-
 /// Another thread ends the lease; its cell is taken for another slot; the host meets that one.
 // r[verify lease.release]
 #[test]
@@ -349,6 +326,7 @@ fn a_lease_sees_what_was_published() {
     TOO_EARLY.assert_seen("the block is not published yet");
 }
 
+/// The two leases of a line that nobody owns end on two threads, so that one of these takes the line
 /// How many leases the table still takes from this thread.
 fn room(table: &LeaseTable) -> u32 {
     let mut cells = Vec::new();
@@ -395,34 +373,4 @@ fn no_cell_is_lost_when_a_thread_ends() {
         table.release(second);
         assert_eq!(room(&table), 2);
     });
-}
-
-/// Two threads take lines at once: no cell is given to both, and the mark covers both.
-// r[verify lease.high-water]
-#[test]
-fn two_threads_take_lines_at_once() {
-    static ONE_LINE: Outcome = Outcome::new();
-    static TWO_LINES: Outcome = Outcome::new();
-    loom::model(|| {
-        let table = LeaseTable::new(region(lease_table_bytes(4)), 4).unwrap();
-        let cells = Arc::new(Mutex::new(Vec::new()));
-        let (other, list) = (table.clone(), Arc::clone(&cells));
-        let taker = thread::spawn(move || {
-            let cell = other.lease(SLOT).unwrap();
-            list.lock().unwrap().push(cell);
-        });
-        let own = table.lease(OTHER).unwrap();
-        taker.join().unwrap();
-        let scan = table.scan();
-        assert!(scan.names(SLOT) && scan.names(OTHER));
-        match scan.high_water() {
-            2 => ONE_LINE.seen(),
-            4 => TWO_LINES.seen(),
-            mark => panic!("two leases in two lines of two cells, and the mark is {mark}"),
-        }
-        cells.lock().unwrap().drain(..).for_each(|cell| table.release(cell));
-        table.release(own);
-    });
-    ONE_LINE.assert_seen("the second thread takes the line that the first gave back at its end");
-    TWO_LINES.assert_seen("each has a line of its own");
 }

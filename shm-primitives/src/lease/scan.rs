@@ -1,8 +1,9 @@
 //! The host's side of a lease table: it reads, and believes nothing.
 
+use super::summary::{Shape, SummaryReader};
 use crate::error::LeaseTableError;
-use crate::format::LeaseTableHead;
-use crate::region::{ReadWord, ReadWords, Region};
+use crate::format::LEASE_CELLS_PER_LINE;
+use crate::region::{ReadWords, Region};
 use crate::slot::SlotRef;
 use crate::sync::{Ordering, fence};
 
@@ -11,7 +12,7 @@ use crate::sync::{Ordering, fence};
 // r[impl lease.order]
 #[inline]
 pub fn fence_before_scan() {
-    // edge: lease.check (host's side), lease.cut-off (host's side), lease.high-water (reader).
+    // edge: lease.check (host's side), lease.cut-off (host's side), lease.listed (reader).
     #[cfg(not(onecopy_mutant = "lease_fence_scanner"))]
     fence(Ordering::SeqCst);
 }
@@ -19,7 +20,7 @@ pub fn fence_before_scan() {
 /// Looks through a lease table that another process writes.
 #[derive(Debug, Clone)]
 pub struct LeaseScan {
-    high_water: ReadWord,
+    summary: SummaryReader,
     cells: ReadWords,
     capacity: u32,
 }
@@ -31,17 +32,17 @@ impl LeaseScan {
     /// [`LeaseTableError`]: the region is too small for the capacity.
     pub fn new(region: &Region, capacity: u32) -> Result<LeaseScan, LeaseTableError> {
         super::lines::check_capacity(region, capacity)?;
-        let first = size_of::<LeaseTableHead>() as u64;
+        let shape = Shape::new(capacity);
         Ok(LeaseScan {
-            high_water: region.read_word(0)?,
-            cells: region.read_words(first, u64::from(capacity))?,
+            summary: SummaryReader::new(region.read_words(0, shape.words())?, shape),
+            cells: region.read_words(shape.cells_offset, u64::from(capacity))?,
             capacity,
         })
     }
 
     /// Over words that were checked for the capacity.
-    pub(super) fn over(high_water: ReadWord, cells: ReadWords, capacity: u32) -> LeaseScan {
-        LeaseScan { high_water, cells, capacity }
+    pub(super) fn over(summary: SummaryReader, cells: ReadWords, capacity: u32) -> LeaseScan {
+        LeaseScan { summary, cells, capacity }
     }
 
     /// Cells in the table.
@@ -55,36 +56,36 @@ impl LeaseScan {
     #[cfg(not(loom))]
     #[must_use]
     pub fn is_torn(&self) -> bool {
-        self.high_water.mapping().is_torn()
-    }
-
-    /// Cells from here on have never been used, as the guest says, but never more than there are.
-    // r[impl lease.hostile]
-    #[must_use]
-    pub fn high_water(&self) -> u32 {
-        // Relaxed: that it is not too old is the fences' work (lease.high-water).
-        let claimed = self.high_water.load(Ordering::Relaxed);
-        u32::try_from(claimed).map_or(self.capacity, |claimed| claimed.min(self.capacity))
+        self.cells.mapping().is_torn()
     }
 
     /// Calls `each` with every reference that a cell holds, at most once per cell. What a hostile
-    /// guest wrote may name slots that do not exist, or one slot many times.
+    /// guest wrote may name slots that do not exist, or one slot many times. Returns how many words it
+    /// read for that, cells and words of the summary together.
     ///
     /// A reference that is not among them is no longer read by this guest when this returns, if
     /// the host had stored what makes new readers turn away and called [`fence_before_scan`].
     // r[impl lease.release]
+    // r[impl lease.listed]
     // r[impl lease.hostile]
-    pub fn for_each(&self, mut each: impl FnMut(SlotRef)) {
-        for index in 0..u64::from(self.high_water()) {
-            let Ok(bits) = self.cells.load(index, Ordering::Relaxed) else { break };
-            if let Some(slot) = SlotRef::from_u64(bits) {
-                each(slot);
+    pub fn for_each(&self, mut each: impl FnMut(SlotRef)) -> u64 {
+        let mut cells_read = 0;
+        let summary_read = self.summary.for_each(&mut |line| {
+            let first = line * u64::from(LEASE_CELLS_PER_LINE);
+            for index in first..first + u64::from(LEASE_CELLS_PER_LINE) {
+                let Ok(bits) = self.cells.load(index, Ordering::Relaxed) else { break };
+                if let Some(slot) = SlotRef::from_u64(bits) {
+                    each(slot);
+                }
             }
-        }
-        // edge: lease.release and lease.reuse: what readers did before they let go of a cell comes
-        // before whatever the host does with the slot from here on. One fence for all the loads.
+            cells_read += u64::from(LEASE_CELLS_PER_LINE);
+        });
+        // edge: lease.release, lease.reuse and lease.unlist: what readers did before they let go of a
+        // cell comes before whatever the host does with the slot from here on. One fence for all the
+        // loads.
         #[cfg(not(onecopy_mutant = "lease_scan_relaxed"))]
         fence(Ordering::Acquire);
+        summary_read + cells_read
     }
 
     /// How many cells hold a reference.

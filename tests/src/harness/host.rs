@@ -17,7 +17,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
-    _dir: TempDir,
+    /// `None`: the place goes with whoever made it.
+    _dir: Option<TempDir>,
 }
 
 impl Segment {
@@ -27,7 +28,12 @@ impl Segment {
         let name = tempfile::Builder::new().prefix("onecopy-test-").to_owned();
         let dir = if shared.is_dir() { name.tempdir_in(shared) } else { name.tempdir() };
         let dir = dir.unwrap();
-        Segment { path: dir.path().join("segment"), _dir: dir }
+        Segment { path: dir.path().join("segment"), _dir: Some(dir) }
+    }
+
+    /// A place in a directory that the caller removes.
+    pub fn at(directory: &Path) -> Segment {
+        Segment { path: directory.join("segment"), _dir: None }
     }
 
     /// Where the segment is, or is to be.

@@ -153,7 +153,7 @@ impl Attach {
         }
     }
 
-    /// Every cell a lease of a slot that there may be, and more cells in use than there are.
+    /// Every cell a lease of a slot that there may be, and more lines in use than there are.
     fn lie_in_leases(&self, random: &mut Random) {
         for index in 1..self.leases.count() {
             let slot = SlotRef {
@@ -162,7 +162,8 @@ impl Attach {
             };
             self.leases.store(index, slot.to_u64(), Ordering::Relaxed).unwrap();
         }
-        self.leases.store(0, u64::MAX, Ordering::Relaxed).unwrap();
+        // The head, and what there may be below it of the summary.
+        (0..16).for_each(|word| self.leases.store(word, u64::MAX, Ordering::Relaxed).unwrap());
     }
 
     fn lie_about_itself(&self) {

@@ -91,7 +91,7 @@ const POINTS: &[Point] = &[
     point("slot.retire.after", Side::Host, STORED, DELETE),
     point("lease.before", Side::Guest, STORED, GET),
     point("lease.stored", Side::Guest, STORED, GET),
-    point("lease.high_water.raised", Side::Guest, STORED, GET),
+    point("lease.line.listed", Side::Guest, STORED, GET),
     point("lease.released", Side::Guest, STORED, GET),
     point("attach.files_made", Side::Host, &[], DO_ATTACH),
     point("attach.row_stored", Side::Host, &[], DO_ATTACH),
@@ -370,7 +370,7 @@ fn slot_is_reused(name: &str) -> bool {
 #[test]
 fn a_slot_is_used_again_behind_a_reader_without_a_lease_and_not_behind_one_with_it() {
     assert!(slot_is_reused("lease.before"));
-    assert!(slot_is_reused("lease.high_water.raised"));
+    assert!(slot_is_reused("lease.line.listed"));
     assert!(!slot_is_reused("lease.stored"));
     assert!(slot_is_reused("lease.released"));
 }

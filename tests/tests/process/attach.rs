@@ -1,7 +1,7 @@
 //! Coming in: who gets in, with what, and who does not.
 
 use crate::PEER;
-use onecopy_shm::{Access, Mapping, SERIAL_MAX, SlotRef, lease_table_bytes};
+use onecopy_shm::{Access, LeaseTable, Mapping, SERIAL_MAX, SlotRef, lease_table_bytes};
 use onecopy_tests::harness::{
     Peer, RawGuest, Segment, TestHost, hello_descriptors, say_hello, soon, wait_for,
 };
@@ -238,16 +238,15 @@ fn a_guest_is_in_service_when_its_descriptors_arrive() {
         let control_bytes = guest.welcome.control_bytes.get();
         let control = Mapping::map(&guest.descriptors[0], control_bytes, Access::ReadOnly).unwrap();
         let (geometry, _) = read_geometry(&control).unwrap();
-        let bytes = lease_table_bytes(geometry.leases_max as u32);
+        let capacity = geometry.leases_max as u32;
+        let bytes = lease_table_bytes(capacity);
         let row = u64::from(guest.welcome.row.get());
         let peer = ControlReader::new(control, geometry).unwrap().peer(row).unwrap().unwrap();
         assert_eq!((peer.serial, peer.state), (guest.serial(), PeerState::Attached));
         assert_eq!((peer.attached, peer.role), (true, Role::Reader));
         assert_eq!(peer.pid, std::process::id());
         let leases = Mapping::map(&guest.descriptors[3], bytes, Access::ReadWrite).unwrap();
-        let table =
-            onecopy_shm::LeaseTable::new(leases.region(0, bytes).unwrap(), (bytes / 8 - 8) as u32)
-                .unwrap();
+        let table = LeaseTable::new(leases.region(0, bytes).unwrap(), capacity).unwrap();
         let lease = table.lease(slot).unwrap();
         writer.ok(&format!("delete {round}"));
         writer.ok("ping");

@@ -14,7 +14,7 @@ const PLACE: &str = "ONECOPY_TEST_SMALL_TMPFS";
 
 /// Runs this test in a mount namespace of its own with a small tmpfs: `Some` with its place there,
 /// `None` in the test that starts it, when that is through.
-fn on_small_tmpfs(test: &str, size_mib: u64) -> Option<PathBuf> {
+pub(crate) fn on_small_tmpfs(test: &str, size_mib: u64) -> Option<PathBuf> {
     if let Some(place) = std::env::var_os(PLACE) {
         return Some(PathBuf::from(place));
     }
@@ -36,7 +36,7 @@ fn on_small_tmpfs(test: &str, size_mib: u64) -> Option<PathBuf> {
 }
 
 /// A file that takes all the room there is, but for `left` bytes.
-fn fill(place: &Path, left: u64) -> PathBuf {
+pub(crate) fn fill(place: &Path, left: u64) -> PathBuf {
     let path = place.join("filler");
     let mut file = File::create(&path).unwrap();
     let page = [7; 4096];

@@ -12,6 +12,7 @@ mod full;
 mod goodbye;
 mod growth;
 mod hostile;
+mod leases;
 mod leave;
 mod limbo;
 mod links;

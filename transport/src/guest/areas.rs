@@ -12,8 +12,7 @@ use crate::layout::{ControlLayout, Geometry};
 use crate::wire::Welcome;
 use onecopy_shm::error::{GuardError, LeaseTableError, MapError, RegionError};
 use onecopy_shm::{
-    Access, Consumer, LeaseTable, Mapping, Producer, Region, RingError, Word, lease_table_bytes,
-    ring_layout, sigbus,
+    Access, Consumer, Mapping, Producer, Region, RingError, Word, ring_layout, sigbus,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -156,7 +155,7 @@ pub(super) struct Area {
 
 impl Area {
     /// Maps an area of which `real_bytes` must be there.
-    fn map(
+    pub(super) fn map(
         area: &'static str,
         descriptor: &OwnedFd,
         size_bytes: u64,
@@ -215,7 +214,7 @@ pub(super) struct Descriptors {
     control: OwnedFd,
     pool: OwnedFd,
     rings: OwnedFd,
-    leases: OwnedFd,
+    pub(super) leases: OwnedFd,
     pool_writable: Option<OwnedFd>,
 }
 
@@ -398,18 +397,4 @@ impl Rings {
             heartbeat: word(offset_of!(RingsHeader, guest_heartbeat))?,
         })
     }
-}
-
-/// Takes the lease table that the host made for this process.
-pub(super) fn open_leases(
-    descriptors: &Descriptors,
-    leases_max: u64,
-) -> Result<LeaseTable, AreaError> {
-    let most = u32::MAX;
-    let capacity =
-        u32::try_from(leases_max).map_err(|_| AreaError::LeasesMax { leases_max, most })?;
-    let size_bytes = lease_table_bytes(capacity);
-    let leases =
-        Area::map("leases", &descriptors.leases, size_bytes, size_bytes, Access::ReadWrite)?;
-    Ok(LeaseTable::new(leases.region()?, capacity)?)
 }

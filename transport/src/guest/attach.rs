@@ -1,12 +1,13 @@
 //! Becoming a guest: the handshake, and what is built from what the host hands out.
 
-use super::areas::{AreaError, Areas, Descriptors, Rings, open_leases};
+use super::areas::{AreaError, Areas, Descriptors, Rings};
 use super::clones::Leases;
 use super::closing::Closing;
 use super::desk::Desk;
 use super::error::{Forked, LinkEnd};
 use super::growth::Growth;
 use super::kept::KeptSlots;
+use super::lease_area::open_leases;
 use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
 use super::parker::Parked;

@@ -6,7 +6,7 @@ use onecopy_shm::{LeaseCell, LeaseTable};
 use std::sync::OnceLock;
 
 /// Leases whose clones are counted in one piece of memory.
-const COUNTS_PER_PART: usize = if cfg!(loom) { 8 } else { 1024 };
+const COUNTS_PER_PART: usize = if cfg!(loom) { 8 } else { 4096 };
 
 /// The lease table of this process with the number of clones of each guard. It outlives an attach:
 /// every later attach to the same segment goes on with it.

@@ -4,6 +4,7 @@ use crate::error::Corrupt;
 use crate::wire::RequestError;
 use onecopy_shm::SlotRef;
 use onecopy_shm::{CommitError, GrantError, ReadError};
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// A link that nothing can travel on any more.
@@ -316,6 +317,19 @@ pub enum LeaseError {
     Full {
         /// Leases that the table holds.
         capacity: u32,
+    },
+    /// There is no memory for more of the lease table: the segment's file system is full, or a control
+    /// group of this process is.
+    #[error(
+        "{held} of {capacity} leases of this process have memory, for more there is none: {source}"
+    )]
+    NoMemory {
+        /// Leases that the table has memory for, all of which are in use.
+        held: u32,
+        /// Leases that the table holds.
+        capacity: u32,
+        /// What the system said.
+        source: Errno,
     },
     /// The host has cut this guest off: its leases protect nothing any more.
     #[error("the host has cut this guest off, so its leases protect nothing; attach again")]

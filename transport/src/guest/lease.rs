@@ -6,7 +6,7 @@ use crate::control::SlotEntryView;
 use crate::error::Corrupt;
 use crate::format::{COLD_BYTES, NOTE_BYTES};
 use onecopy_shm::LeaseCell;
-use onecopy_shm::error::LeaseError as NoLease;
+use onecopy_shm::error::{LeaseError as NoLease, LeasesFull};
 use onecopy_shm::{SlotRef, SlotWord};
 use std::borrow::Cow;
 use std::fmt;
@@ -167,9 +167,7 @@ impl<'a> SlotGuard<Cow<'a, Guest>> {
         let mut cells = Vec::with_capacity(slots.len());
         let wanted = found.iter().flatten().map(|(_, slot)| *slot);
         let table = &inner.leases.table;
-        table
-            .lease_many(wanted, &mut cells)
-            .map_err(|full| LeaseError::Full { capacity: full.capacity })?;
+        table.lease_many(wanted, &mut cells).map_err(no_cell)?;
         let mut cells = cells.into_iter();
         let mut guards = Vec::with_capacity(slots.len());
         let mut failed = None;
@@ -347,11 +345,21 @@ impl Inner {
     }
 }
 
+#[cold]
+fn no_cell(full: LeasesFull) -> LeaseError {
+    match full {
+        LeasesFull::Taken { capacity } => LeaseError::Full { capacity },
+        LeasesFull::NoMemory { cells, capacity, source } => {
+            LeaseError::NoMemory { held: cells, capacity, source }
+        }
+    }
+}
+
 /// Why there is no lease; a slot that is not there any more is no error.
 #[cold]
 fn not_leased(error: NoLease) -> Result<(), LeaseError> {
     match error {
-        NoLease::Full(full) => Err(LeaseError::Full { capacity: full.capacity }),
+        NoLease::Full(full) => Err(no_cell(full)),
         NoLease::NotPublished { bits, .. } if SlotWord::decode(bits).is_ok() => Ok(()),
         NoLease::NotPublished { slot, bits } => Err(LeaseError::Corrupt(Corrupt {
             what: "state word of slot",

@@ -24,6 +24,7 @@ mod growth;
 mod held;
 mod kept;
 mod lease;
+mod lease_area;
 mod link;
 mod magazine;
 mod options;

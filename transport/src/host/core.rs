@@ -20,6 +20,14 @@ use onecopy_shm::{FrameHeader, Producer, SlotRef, SlotState, sigbus};
 use std::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 
+/// Fewest retired slots that are looked up in the lease tables together, where no slot is short.
+pub(super) const LIMBO_BATCH: usize = 64;
+/// Most of them: what waits is of no use to anybody.
+const LIMBO_BATCH_MAX: usize = 4096;
+/// Words of lease tables that a look may read for each slot that it serves, before it waits for more of
+/// them: reading one takes about a nanosecond.
+const WORDS_PER_SLOT: u64 = 64;
+
 /// The host without its peers and without its files and sockets.
 pub(super) struct Core<S> {
     pub options: HostOptions,
@@ -45,6 +53,8 @@ pub(super) struct Core<S> {
     /// Retired slots that somebody still read at the last look: looked at again at a tick, not in
     /// each turn.
     pub limbo_left: usize,
+    /// Slots that the next look through the leases is to serve, if the pool has slots to spare.
+    pub limbo_batch: usize,
     pub counters: Counters,
 }
 
@@ -151,18 +161,32 @@ impl<S: Service> Core<S> {
     }
 
     /// Looks once through all lease tables and frees the retired slots that nobody reads.
+    // r[impl host.looks]
     pub fn reclaim(&mut self) -> u32 {
+        if self.pool.limbo_len() == 0 {
+            return 0;
+        }
         let leases = &self.leases;
+        let mut words = 0;
         let freed = self.pool.reclaim_if_whole(&mut |note| {
             let tears = sigbus::tears();
             for leases in leases {
-                leases.leases.for_each(&mut *note);
+                words += leases.leases.for_each(&mut *note);
             }
             // Whoever tore its table is cut off before anything is freed on the ground of it.
             if sigbus::tears() == tears { Looked::Whole } else { Looked::Torn }
         });
+        self.counters.lease_looks += 1;
+        self.counters.lease_words_looked += words;
         self.limbo_left = self.pool.limbo_len();
+        let batch = usize::try_from(words / WORDS_PER_SLOT).unwrap_or(LIMBO_BATCH_MAX);
+        self.limbo_batch = batch.clamp(LIMBO_BATCH, LIMBO_BATCH_MAX);
         freed
+    }
+
+    /// Whether so many slots were retired since the last look that the next one is worth it.
+    pub fn is_look_due(&self) -> bool {
+        self.pool.limbo_len() >= self.limbo_left + self.limbo_batch
     }
 }
 

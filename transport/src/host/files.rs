@@ -3,7 +3,7 @@
 use super::link::RingsLayout;
 use super::peer::Who;
 use crate::segment::{ATTACH_MARGIN_BYTES, AreaFile, Backing, SegmentDir, Span};
-use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes};
+use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes, lease_table_fresh_bytes};
 use std::error::Error;
 use std::os::fd::OwnedFd;
 
@@ -18,8 +18,9 @@ pub(super) struct AttachFiles {
 
 impl AttachFiles {
     // r[impl resources.full]
-    /// Makes fresh rings, and a fresh lease table unless the process already has one. Both are
-    /// allocated up front: a full file system is an error here, not SIGBUS later.
+    /// Makes fresh rings, and a fresh lease table unless the process already has one. Rings are
+    /// allocated up front: a full file system is an error here, not SIGBUS later. Of a lease table
+    /// that is done for the first cells; the guest does it for those that it comes to use.
     pub fn make(
         dir: &SegmentDir,
         who: &Who,
@@ -28,7 +29,7 @@ impl AttachFiles {
         guard: bool,
     ) -> Result<AttachFiles, Box<dyn Error>> {
         let rings_bytes = RingsLayout::new(ring_capacity_bytes)?.size_bytes;
-        let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes)?;
+        let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes, rings_bytes)?;
         let mapping = Mapping::map(&rings, rings_bytes, Access::ReadWrite)?;
         if guard {
             mapping.guard()?;
@@ -36,7 +37,10 @@ impl AttachFiles {
         let region = mapping.region(0, rings_bytes)?;
         let file = AreaFile::Leases(who.lease_serial);
         let leases = if who.lease_serial == who.serial {
-            make_file(dir, file, lease_table_bytes(leases_max as u32))?
+            let capacity = u32::try_from(leases_max)?;
+            let (fresh_bytes, bytes) =
+                (lease_table_fresh_bytes(capacity), lease_table_bytes(capacity));
+            make_file(dir, file, fresh_bytes, bytes)?
         } else {
             dir.open_file(file, Access::ReadWrite)?
         };
@@ -61,14 +65,22 @@ pub(crate) fn scan_of(
     Ok(LeaseScan::new(&mapping.region(0, size_bytes)?, capacity)?)
 }
 
-fn make_file(dir: &SegmentDir, file: AreaFile, bytes: u64) -> Result<OwnedFd, Box<dyn Error>> {
+/// Makes a file of `bytes`, of which the first `real_bytes` have memory.
+// r[impl lease.memory]
+fn make_file(
+    dir: &SegmentDir,
+    file: AreaFile,
+    real_bytes: u64,
+    bytes: u64,
+) -> Result<OwnedFd, Box<dyn Error>> {
     let created = dir.create_file(file)?;
     let reserved = Backing::detect(&created, &dir.path().as_path().join(file.to_string()))
         .map_err(Box::<dyn Error>::from)
         .and_then(|backing| {
-            let span = Span { from_bytes: 0, to_bytes: page_multiple(bytes) };
+            let span = Span { from_bytes: 0, to_bytes: page_multiple(real_bytes) };
             backing.check_memory(span, span.to_bytes, ATTACH_MARGIN_BYTES)?;
-            Ok(backing.reserve(&created, 0, span.to_bytes)?)
+            backing.reserve(&created, 0, span.to_bytes)?;
+            Ok(backing.lengthen(&created, page_multiple(bytes))?)
         });
     if let Err(error) = reserved {
         // Half a file is no use to anybody.

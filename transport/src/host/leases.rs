@@ -24,11 +24,15 @@ pub(super) enum Leases {
 }
 
 impl Leases {
-    /// Calls `each` with every slot that the process may still read.
-    pub fn for_each(&self, each: impl FnMut(SlotRef)) {
+    /// Calls `each` with every slot that the process may still read. Returns how many words it read
+    /// for that.
+    pub fn for_each(&self, each: impl FnMut(SlotRef)) -> u64 {
         match self {
             Leases::Table(scan) => scan.for_each(each),
-            Leases::Lost(slots) => slots.iter().copied().for_each(each),
+            Leases::Lost(slots) => {
+                slots.iter().copied().for_each(each);
+                slots.len() as u64
+            }
         }
     }
 

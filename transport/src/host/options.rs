@@ -7,6 +7,7 @@ use crate::layout::{GRANULE_BYTES_DEFAULT, Geometry, SLOTS_MAX};
 use crate::pool::ClassTable;
 use crate::service::Service;
 use crate::socket::Allowed;
+use onecopy_shm::LEASES_MAX;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl HostOptions {
             heartbeat_interval: Duration::from_millis(100),
             suspect_after_intervals: 30,
             kill_suspects_after: None,
-            leases_max: 32 << 10,
+            leases_max: LEASES_MAX,
             grant_bytes_max: None,
             restart_grace: Duration::from_secs(10),
             grant_slots_max: 1 << 16,

@@ -2,7 +2,7 @@
 //! host that is gone.
 
 use super::Host;
-use super::core::Core;
+use super::core::{Core, LIMBO_BATCH};
 use super::error::StartError;
 use super::growth::{Growth, GrowthFiles, growing_spans};
 use super::handle::HostHandle;
@@ -157,6 +157,7 @@ impl<S: Service> Host<S> {
                 clock_s: clock_base_s,
                 tick: 0,
                 limbo_left: 0,
+                limbo_batch: LIMBO_BATCH,
                 counters: Counters::default(),
                 control: control.clone(),
             },

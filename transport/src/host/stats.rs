@@ -44,6 +44,10 @@ pub struct Counters {
     pub grown: u64,
     /// Steps of growth that failed.
     pub growth_failed: u64,
+    /// Looks through all lease tables, to find what can be used again.
+    pub lease_looks: u64,
+    /// Words of lease tables that these looks have read, eight bytes each.
+    pub lease_words_looked: u64,
 }
 
 impl<S: Service> Core<S> {
@@ -71,6 +75,8 @@ impl<S: Service> Core<S> {
             ("sleeps", counters.sleeps),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
+            ("lease_looks", counters.lease_looks),
+            ("lease_words_looked", counters.lease_words_looked),
             ("clock_s", self.clock_s),
             ("ticks", self.tick),
             ("pool_bytes_max", self.geometry.pool_bytes_max),

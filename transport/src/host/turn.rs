@@ -6,7 +6,7 @@
 
 use super::core::{Carried, Core};
 use super::peer::{Ended, Link, Peer};
-use super::{CutOffReason, Host, refill};
+use super::{CutOffReason, Host};
 use crate::format::PeerState;
 use crate::service::Service;
 use onecopy_shm::{GrantError, crash_point};
@@ -42,7 +42,7 @@ impl<S: Service> Host<S> {
         };
         let served =
             if peers.is_sweep_due() { peers.sweep(serve) } else { peers.serve_eager(serve) };
-        if core.pool.limbo_len() >= core.limbo_left + refill::LIMBO_BATCH {
+        if core.is_look_due() {
             core.reclaim();
         }
         if settles {

@@ -190,7 +190,9 @@ impl Walk<'_> {
             }
         }
         let mut empty = 0;
+        let mut slots = vec![0; pool.classes.len()];
         for (number, extent) in pool.extents.iter() {
+            slots[usize::from(extent.class)] += extent.slot_count;
             let (found, expected) = (listed[number as usize], extent.fill());
             empty += u64::from(expected == Fill::Empty);
             if found != expected {
@@ -200,6 +202,10 @@ impl Walk<'_> {
             }
         }
         self.report.expect_equal("pool.class", "empty extents", pool.extents.empty_count(), empty);
+        for (class, slots) in (0..).zip(slots) {
+            let found = pool.slots_of_class(class);
+            self.report.expect_equal("pool.class", "slots of a class", found.into(), slots.into());
+        }
     }
 
     fn class_list(&mut self, class: usize, fill: Fill, listed: &mut [Fill]) {

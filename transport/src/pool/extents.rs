@@ -68,11 +68,13 @@ impl Extent {
     }
 }
 
-/// First extents of a class's two lists.
+/// First extents of a class's two lists, and what the class has in all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lists {
     pub(super) partial: u32,
     pub(super) empty: u32,
+    /// Slots in the extents of the class.
+    pub(super) slots: u32,
 }
 
 /// All extents, and for each class those with free slots.
@@ -88,7 +90,7 @@ pub(super) struct ExtentTable {
 
 impl ExtentTable {
     pub(super) fn new(class_count: usize) -> ExtentTable {
-        let lists = vec![Lists { partial: NO_EXTENT, empty: NO_EXTENT }; class_count];
+        let lists = vec![Lists { partial: NO_EXTENT, empty: NO_EXTENT, slots: 0 }; class_count];
         ExtentTable { extents: vec![], unused: vec![], lists, empty_count: 0, next_class: 0 }
     }
 
@@ -120,6 +122,7 @@ impl ExtentTable {
 
     /// Adds an extent without free slots; they are given with [`ExtentTable::give_free`].
     pub(super) fn add(&mut self, extent: Extent) -> u32 {
+        self.lists[usize::from(extent.class)].slots += extent.slot_count;
         if let Some(number) = self.unused.pop() {
             self.extents[number as usize] = extent;
             return number;
@@ -131,6 +134,8 @@ impl ExtentTable {
     /// Takes an empty extent out of the table, with all its free slots.
     pub(super) fn remove(&mut self, number: u32) {
         self.unlink(number, Fill::Empty);
+        let Extent { class, slot_count, .. } = self.extents[number as usize];
+        self.lists[usize::from(class)].slots -= slot_count;
         self.extents[number as usize].in_use = false;
         self.unused.push(number);
     }

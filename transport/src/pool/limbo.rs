@@ -91,10 +91,12 @@ impl VarSlotPool {
         &mut self,
         scan: &mut dyn FnMut(&mut LeaseVisitor<'_>) -> Said,
     ) -> Said {
+        let waiting = Waiting::new(&self.limbo);
         // edge: lease.check
         fence_before_scan();
         scan(&mut |leased| {
-            if let Some(entry) = self.slots.get_mut(leased.slot)
+            if waiting.may_hold(leased.slot)
+                && let Some(entry) = self.slots.get_mut(leased.slot)
                 && entry.word.state() == SlotState::Retired
                 && entry.word.generation() == leased.generation
             {
@@ -106,5 +108,39 @@ impl VarSlotPool {
     /// Whether a retired slot was marked; the mark is gone then.
     pub(super) fn take_mark(&mut self, slot: u32) -> bool {
         std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED
+    }
+}
+
+/// Tells most slots that are not in limbo apart from those that are, in less memory than the slot table
+/// takes: of many leases few are of retired slots, and what the table says of the others need not be
+/// fetched.
+struct Waiting {
+    bits: Vec<u64>,
+}
+
+impl Waiting {
+    /// Bits for each slot in limbo, at least.
+    const BITS_PER_SLOT: usize = 16;
+
+    fn new(limbo: &[u32]) -> Waiting {
+        let words = (limbo.len() * Self::BITS_PER_SLOT / 64).next_power_of_two();
+        let mut waiting = Waiting { bits: vec![0; words] };
+        for &slot in limbo {
+            let (word, bit) = waiting.place(slot);
+            waiting.bits[word] |= bit;
+        }
+        waiting
+    }
+
+    #[inline]
+    fn may_hold(&self, slot: u32) -> bool {
+        let (word, bit) = self.place(slot);
+        self.bits[word] & bit != 0
+    }
+
+    /// Slots of one extent follow each other, so the number itself spreads them.
+    #[inline]
+    fn place(&self, slot: u32) -> (usize, u64) {
+        ((slot / 64) as usize & (self.bits.len() - 1), 1 << (slot % 64))
     }
 }

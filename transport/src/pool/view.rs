@@ -158,6 +158,12 @@ impl VarSlotPool {
         self.owners.of(owner).map_or(Holding::default(), |owner| owner.holding[hold as usize])
     }
 
+    /// Slots that the pool has in this class, whatever their state.
+    #[inline]
+    pub fn slots_of_class(&self, class: ClassIndex) -> u32 {
+        self.extents.lists.get(usize::from(class)).map_or(0, |lists| lists.slots)
+    }
+
     /// Retired slots that wait for their last lease.
     #[inline]
     pub fn limbo_len(&self) -> usize {

@@ -11,7 +11,7 @@ fn a_batch_stands_as_a_whole_or_not_at_all() {
     table.lease_many((1..=5).map(slot), &mut cells).unwrap();
     assert_eq!((cells.len(), named(&scan).len()), (5, 5));
     let full = table.lease_many((11..=14).map(slot), &mut cells);
-    assert_eq!(full, Err(LeasesFull { capacity: 8 }));
+    assert_eq!(full, Err(LeasesFull::Taken { capacity: 8 }));
     assert_eq!((cells.len(), named(&scan).len()), (5, 5), "those before stay, of the others none");
     let published = |_| SlotWord::published(1).bits();
     let kept = table.keep_published(cells.remove(0), slot(1), published, |_| 5, 5).unwrap();

@@ -102,7 +102,9 @@ impl From<LookupError> for Trouble {
 impl From<LeaseError> for Trouble {
     fn from(error: LeaseError) -> Trouble {
         match error {
-            LeaseError::Full { .. } => Trouble::Refused(format!("{error:?}")),
+            LeaseError::Full { .. } | LeaseError::NoMemory { .. } => {
+                Trouble::Refused(format!("{error:?}"))
+            }
             other => broken(other),
         }
     }

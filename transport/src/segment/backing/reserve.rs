@@ -307,6 +307,20 @@ impl Backing {
         Ok(())
     }
 
+    /// Gives the file a size of at least so many bytes. What is new is a hole: whoever touches it
+    /// reserves it before.
+    pub(crate) fn lengthen(&self, file: impl AsFd, to_bytes: u64) -> Result<(), GrowError> {
+        let file = file.as_fd();
+        self.check_span(file, Span { from_bytes: 0, to_bytes })?;
+        let refused = SystemError::on("lengthen", &self.path);
+        let stat = rustix::fs::fstat(file).map_err(&refused)?;
+        if u64::try_from(stat.st_size).is_ok_and(|size| size >= to_bytes) {
+            return Ok(());
+        }
+        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(file, to_bytes)).map_err(refused)?;
+        Ok(())
+    }
+
     fn check_span(&self, file: BorrowedFd<'_>, span: Span) -> Result<(), GrowError> {
         self.check_aligned(span.from_bytes)?;
         self.check_aligned(span.to_bytes)?;

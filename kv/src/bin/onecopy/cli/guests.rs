@@ -34,7 +34,7 @@ pub struct QuotaArgs {
     pub grant_bytes_max: Option<ByteSize>,
     /// Most blocks that one guest process reads at once, 8 to 1048576, a multiple of 8; belongs to the
     /// segment
-    #[arg(long, value_name = "N", default_value_t = 32_768, env = "ONECOPY_LEASES_MAX",
+    #[arg(long, value_name = "N", default_value_t = 524_288, env = "ONECOPY_LEASES_MAX",
           value_parser = super::values::leases)]
     pub leases_max: u32,
     /// Most blocks that one guest has pinned, 0 to 4294967295

@@ -1,0 +1,51 @@
+//! The file of this process's lease table: mapped whole, and real as far as leases need it.
+
+use super::areas::{Area, AreaError, Descriptors};
+use crate::segment::{ATTACH_MARGIN_BYTES, check_memory};
+use onecopy_shm::error::PopulateError;
+use onecopy_shm::sys::populate_write;
+use onecopy_shm::{Access, LeaseTable, Region, lease_table_bytes};
+use rustix::io::Errno;
+use std::ops::Range;
+
+/// Takes the lease table that the host made for this process.
+pub(super) fn open_leases(
+    descriptors: &Descriptors,
+    leases_max: u64,
+) -> Result<LeaseTable, AreaError> {
+    let most = u32::MAX;
+    let capacity =
+        u32::try_from(leases_max).map_err(|_| AreaError::LeasesMax { leases_max, most })?;
+    let size_bytes = lease_table_bytes(capacity);
+    let leases =
+        Area::map("leases", &descriptors.leases, size_bytes, size_bytes, Access::ReadWrite)?;
+    let region = leases.region()?;
+    let table = region.clone();
+    let make_real = Box::new(move |range| make_real(&table, range));
+    Ok(LeaseTable::with_memory(region, capacity, make_real)?)
+}
+
+/// Gives part of the table memory, which is charged to this process's control group. By the mapping
+/// and not by a descriptor: one that a forked child has, too, would keep the host from telling that
+/// this process has left.
+// r[impl lease.memory]
+fn make_real(table: &Region, range: Range<u64>) -> Result<(), Errno> {
+    let bytes = range.end.saturating_sub(range.start);
+    check_memory(bytes, ATTACH_MARGIN_BYTES).map_err(|no_memory| no_memory.source)?;
+    let part = table.subregion(range.start, bytes).map_err(|_| Errno::INVAL)?;
+    loop {
+        let refused = match populate_write(&part) {
+            Ok(()) => return Ok(()),
+            // A touch would be SIGBUS: the file system is full, or somebody has cut the file.
+            Err(PopulateError::BeyondFile { .. }) => Errno::NOSPC,
+            Err(PopulateError::Unsupported { .. }) => Errno::OPNOTSUPP,
+            Err(PopulateError::Kernel { source, .. }) => {
+                source.raw_os_error().map_or(Errno::NOMEM, Errno::from_raw_os_error)
+            }
+            Err(_) => Errno::INVAL,
+        };
+        if refused != Errno::INTR {
+            return Err(refused);
+        }
+    }
+}

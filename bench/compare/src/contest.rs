@@ -23,8 +23,16 @@ pub(crate) struct Contest {
     pub(crate) system: System,
     /// In the order of their end: whoever asks goes before whoever answers.
     guests: Vec<Process>,
-    putter: Process,
+    /// None where a put is the same as in another contest.
+    putter: Option<Process>,
     services: Vec<Process>,
+}
+
+/// Who serves; where to get, and where to put.
+struct Services {
+    processes: Vec<Process>,
+    place: PathBuf,
+    put_place: Option<PathBuf>,
 }
 
 /// One thing to measure.
@@ -44,16 +52,16 @@ impl Contest {
         plan: &Plan,
         spoil: bool,
     ) -> Result<Contest, CompareError> {
-        let (mut services, place, put_place) = start_services(system, home, plan)?;
-        if system == System::Iceoryx {
-            fill(&mut services[0], plan, spoil)?;
-        } else {
-            fill(&mut worker(system, &place, true, 0)?, plan, spoil)?;
+        let Services { mut processes, place, put_place } = start_services(system, home, plan)?;
+        match processes.first_mut() {
+            Some(owner) if system == System::Iceoryx => fill(owner, plan, spoil)?,
+            _ => fill(&mut worker(system, &place, true, 0)?, plan, spoil)?,
         }
-        let putter = worker(system, &put_place, true, 0)?;
+        let putter = put_place.map(|place| worker(system, &place, true, 0)).transpose()?;
         let count = plan.guests.iter().copied().max().unwrap_or(1).min(GUESTS_MAX);
         let guests = (1..=count as u64).map(|seed| worker(system, &place, false, seed));
-        Ok(Contest { system, guests: guests.collect::<Result<_, _>>()?, putter, services })
+        let guests = guests.collect::<Result<_, _>>()?;
+        Ok(Contest { system, guests, putter, services: processes })
     }
 
     /// Nanoseconds for a block, or blocks a second.
@@ -72,11 +80,14 @@ impl Contest {
         self.go_on_duty(Duty { size_bytes, puts, yields })?;
         let until = Span::after(plan.slice / 4 + Duration::from_millis(1), plan.slice);
         let rates = if puts {
-            vec![rate(self.putter.ask(&Order::Put { size_bytes, until, yields })?)]
+            let Some(putter) = &mut self.putter else {
+                return Err(CompareError::WrongOrder { order: format!("{point:?}") });
+            };
+            vec![rate(putter.ask(&Order::Put { size_bytes, until, yields })?)]
         } else {
             let batch = if measure == Measure::Batch { number as usize } else { 1 };
             let (blocks, look) = (plan.blocks(size_bytes), measure.look());
-            let gets = Gets { size_bytes, blocks, batch, in_runs: false, look, until, yields };
+            let gets = Gets { size_bytes, blocks, batch, is_prefix: false, look, until, yields };
             self.get_all(guests, gets)?
         };
         self.go_off_duty()?;
@@ -114,7 +125,7 @@ impl Contest {
         for service in &self.services {
             cores.place(service.id(), Side::Serves, placement)?;
         }
-        let asking = self.guests[..guests].iter().chain([&self.putter]);
+        let asking = self.guests[..guests].iter().chain(&self.putter);
         for process in asking {
             cores.place(process.id(), Side::Gets, placement)?;
         }
@@ -144,44 +155,48 @@ pub(crate) fn rate((blocks, nanoseconds): (u64, u64)) -> f64 {
     blocks as f64 * 1e9 / nanoseconds.max(1) as f64
 }
 
-/// Starts who serves; where to get, and where to put.
-fn start_services(
-    system: System,
-    home: &Home,
-    plan: &Plan,
-) -> Result<(Vec<Process>, PathBuf, PathBuf), CompareError> {
-    let path = home.path().to_owned();
+fn start_services(system: System, home: &Home, plan: &Plan) -> Result<Services, CompareError> {
+    let same =
+        |processes, place: PathBuf| Services { processes, put_place: Some(place.clone()), place };
     match system {
+        System::OnecopyDirect => {
+            let place = home.path().join("onecopy-direct");
+            let processes = vec![host_of_blocks(&place, plan)?];
+            Ok(Services { processes, place, put_place: None })
+        }
         System::OnecopyRing => {
-            let (gets, puts) = (path.join("onecopy"), path.join("onecopy-puts"));
-            let pool_bytes = plan.bytes() * 5 / 4 + plan.spare_bytes;
-            let size = Size { pool_bytes, granule_bytes: 64, capacity_bytes: None };
-            let mut services = vec![host(&gets, size)?];
+            let place = home.path().join("onecopy-ring");
+            let puts = home.path().join("onecopy-puts");
             // A cache that is put to evicts what was put before.
             let pool_bytes = 2 * plan.spare_bytes;
             let capacity_bytes = Some(plan.spare_bytes / 2);
-            services.push(host(&puts, Size { pool_bytes, granule_bytes: 64, capacity_bytes })?);
-            Ok((services, gets, puts))
+            let size = Size { pool_bytes, granule_bytes: 64, capacity_bytes };
+            let processes = vec![host_of_blocks(&place, plan)?, host(&puts, size)?];
+            Ok(Services { processes, place, put_place: Some(puts) })
         }
-        System::Lmdb => {
-            let directory = home.directory("lmdb")?;
-            Ok((Vec::new(), directory.clone(), directory))
-        }
+        System::Lmdb => Ok(same(Vec::new(), home.directory("lmdb")?)),
         System::Iceoryx => {
-            let owner = Process::start(system, &["owner".into(), path.clone().into()])?;
-            Ok((vec![owner], path.clone(), path))
+            let place = home.path().to_owned();
+            let owner = Process::start(system, &["owner".into(), place.clone().into()])?;
+            Ok(same(vec![owner], place))
         }
         System::Redis => {
             let socket = home.directory("redis")?.join("socket");
             let service = Process::start_foreign(system, "redis-server", &redis(&socket))?;
-            Ok((vec![service], socket.clone(), socket))
+            Ok(same(vec![service], socket))
         }
         System::Memcached => {
             let socket = home.directory("memcached")?.join("socket");
             let service = Process::start_foreign(system, "memcached", &memcached(&socket))?;
-            Ok((vec![service], socket.clone(), socket))
+            Ok(same(vec![service], socket))
         }
     }
+}
+
+/// A host of onecopy with room for all blocks.
+fn host_of_blocks(segment: &Path, plan: &Plan) -> Result<Process, CompareError> {
+    let pool_bytes = plan.bytes() * 5 / 4 + plan.spare_bytes;
+    host(segment, Size { pool_bytes, granule_bytes: 64, capacity_bytes: None })
 }
 
 /// No port, nothing written to a disk.

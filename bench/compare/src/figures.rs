@@ -24,25 +24,32 @@ pub(crate) struct Figure {
     pub(crate) rounds: usize,
 }
 
-/// All that was measured, by subject and number (bytes, batch or guests).
-#[derive(Debug, Default)]
-pub(crate) struct Figures {
-    measured: BTreeMap<Subject, BTreeMap<u64, Vec<f64>>>,
+/// All that was measured, by subject and number (bytes, batch, guests or blocks).
+#[derive(Debug)]
+pub(crate) struct Figures<S> {
+    measured: BTreeMap<S, BTreeMap<u64, Vec<f64>>>,
 }
 
-impl Figures {
-    pub(crate) fn add(&mut self, subject: Subject, number: u64, value: f64) {
+/// The figures of one subject by number.
+pub(crate) type Row = BTreeMap<u64, Figure>;
+
+impl<S: Ord + Copy> Figures<S> {
+    pub(crate) fn new() -> Figures<S> {
+        Figures { measured: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, subject: S, number: u64, value: f64) {
         self.measured.entry(subject).or_default().entry(number).or_default().push(value);
     }
 
-    /// The figures of one measure, in the order of systems and placements.
-    pub(crate) fn of(&self, measure: Measure) -> Vec<(Subject, BTreeMap<u64, Figure>)> {
-        let subjects = self.measured.iter().filter(|(subject, _)| subject.measure == measure);
-        subjects.map(|(subject, numbers)| (*subject, figures(numbers))).collect()
+    /// The figures of those subjects, in their order.
+    pub(crate) fn of(&self, is_wanted: impl Fn(S) -> bool) -> Vec<(S, Row)> {
+        let subjects = self.measured.iter().filter(|(subject, _)| is_wanted(**subject));
+        subjects.map(|(subject, numbers)| (*subject, row(numbers))).collect()
     }
 }
 
-fn figures(numbers: &BTreeMap<u64, Vec<f64>>) -> BTreeMap<u64, Figure> {
+fn row(numbers: &BTreeMap<u64, Vec<f64>>) -> Row {
     numbers.iter().filter_map(|(number, values)| Some((*number, Figure::of(values)?))).collect()
 }
 

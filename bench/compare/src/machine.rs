@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn versions_of_what_is_built_in_are_known() {
-        for system in [System::OnecopyRing, System::Lmdb, System::Iceoryx] {
+        for system in [System::OnecopyDirect, System::OnecopyRing, System::Lmdb, System::Iceoryx] {
             let version = version(system).unwrap().version;
             assert!(version.contains('.'), "{version}");
         }

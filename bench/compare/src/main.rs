@@ -19,6 +19,7 @@ mod plot;
 mod process;
 mod report;
 mod run;
+mod scale;
 mod subject;
 mod system;
 mod text;
@@ -53,6 +54,8 @@ struct Command {
 enum What {
     /// Gets and puts of blocks, by size, by batch, and by the number of guests.
     Peers(Peers),
+    /// What a lookup of onecopy costs as the blocks and the guests become more.
+    Scale(scale::Scale),
     /// A host of onecopy. Started by the run.
     #[command(hide = true)]
     Host {
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<(), CompareError> {
     command.parent.map_or(Ok(()), process::end_with_parent)?;
     match command.what {
         What::Peers(options) => compare(&options),
+        What::Scale(options) => scale::run(&options),
         What::Host { segment, size } => host::serve(&segment, size),
         What::Owner { directory } => subject::owner::serve(&directory),
         What::Worker { system, place, seed, writes } => worker::serve(system, &place, writes, seed),

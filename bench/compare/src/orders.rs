@@ -32,8 +32,8 @@ pub(crate) struct Gets {
     pub(crate) blocks: u64,
     /// How many to get at a time.
     pub(crate) batch: usize,
-    /// Whether the blocks of a batch were numbered one after the other, as those of a prefix are.
-    pub(crate) in_runs: bool,
+    /// Whether to match a prefix of so many names, numbered one after the other, instead of getting blocks.
+    pub(crate) is_prefix: bool,
     pub(crate) look: Look,
     pub(crate) until: Span,
     /// Whether to make way for others while waiting, because they need the core.

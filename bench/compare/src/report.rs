@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{CompareError, Step};
-use crate::figures::{Figure, Figures, Subject};
+use crate::figures::{Figure, Figures, Row, Subject};
 use crate::machine::{Machine, Version};
 use crate::plan::Measure;
 use crate::plot::{Line, Plot};
@@ -21,7 +21,7 @@ pub(crate) struct Report<'a> {
     pub(crate) versions: &'a [Version],
     /// Load when all was measured.
     pub(crate) load_at_end: String,
-    pub(crate) figures: &'a Figures,
+    pub(crate) figures: &'a Figures<Subject>,
 }
 
 #[derive(Serialize)]
@@ -57,23 +57,12 @@ impl Report<'_> {
         out
     }
 
-    /// Medians, and below each the least and the greatest of the rounds.
     fn table(&self, measure: Measure, out: &mut String) {
-        let rows = self.figures.of(measure);
-        let numbers: BTreeSet<u64> = rows.iter().flat_map(|(_, row)| row.keys().copied()).collect();
-        if rows.is_empty() {
-            return;
-        }
-        let _ = writeln!(out, "\n### {}\n", measure.text());
-        let heads: Vec<String> =
-            numbers.iter().map(|number| number_text(measure, *number)).collect();
-        let _ = writeln!(out, "| | {} |", heads.join(" | "));
-        let _ = writeln!(out, "| --- |{}", " ---: |".repeat(heads.len()));
-        for (subject, row) in &rows {
-            let cells: Vec<String> =
-                numbers.iter().map(|number| cell(measure, row.get(number))).collect();
-            let _ = writeln!(out, "| {} | {} |", name(*subject), cells.join(" | "));
-        }
+        let rows = self.figures.of(|subject| subject.measure == measure);
+        let rows = rows.into_iter().map(|(subject, row)| (name(subject), row)).collect();
+        let value_text = if measure.is_rate() { text::rate } else { text::time };
+        let number_text = |number| number_text(measure, number);
+        table(&Table { title: measure.text(), rows, number_text: &number_text, value_text }, out);
     }
 
     /// The header and the figures, one to a line.
@@ -81,7 +70,7 @@ impl Report<'_> {
         let Report { machine, versions, load_at_end, .. } = self;
         let mut lines = vec![json_line(&Header { machine, load_at_end, versions })?];
         for measure in Measure::ALL {
-            for (subject, row) in self.figures.of(measure) {
+            for (subject, row) in self.figures.of(|subject| subject.measure == measure) {
                 for (number, figure) in row {
                     let unit = if measure.is_rate() { "blocks/s" } else { "ns" };
                     lines.push(json_line(&Entry { subject: &subject, number, unit, figure })?);
@@ -112,12 +101,14 @@ impl Report<'_> {
     }
 
     fn plot(&self, measure: Measure) -> Option<String> {
-        let lines = self.figures.of(measure).into_iter().map(|(subject, row)| Line {
-            name: name(subject),
-            colour: subject.system as usize,
-            is_dashed: subject.placement == Placement::Together,
-            points: row.into_iter().collect(),
-        });
+        let lines = self.figures.of(|subject| subject.measure == measure).into_iter().map(
+            |(subject, row)| Line {
+                name: name(subject),
+                colour: subject.system as usize,
+                is_dashed: subject.placement == Placement::Together,
+                points: row.into_iter().collect(),
+            },
+        );
         let (across, number_text): (_, fn(u64) -> String) = match measure {
             Measure::Batch => ("blocks in a batch", |number| number.to_string()),
             Measure::Guests => ("processes that get", |number| number.to_string()),
@@ -137,6 +128,7 @@ fn name(subject: Subject) -> String {
     let kind = match (system, measure) {
         (System::Iceoryx, Measure::Put) => " publish",
         (System::Iceoryx, _) => " request",
+        (System::OnecopyRing, Measure::Put) => return format!("onecopy publish{place}"),
         _ => "",
     };
     format!("{system}{kind}{place}")
@@ -150,9 +142,33 @@ fn number_text(measure: Measure, number: u64) -> String {
     }
 }
 
-fn cell(measure: Measure, figure: Option<&Figure>) -> String {
+/// Rows of figures with what they are told by.
+pub(crate) struct Table<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) rows: Vec<(String, Row)>,
+    pub(crate) number_text: &'a dyn Fn(u64) -> String,
+    pub(crate) value_text: fn(f64) -> String,
+}
+
+/// Medians, and behind each the least and the greatest of the rounds, in Markdown.
+pub(crate) fn table(table: &Table<'_>, out: &mut String) {
+    let Table { title, rows, number_text, value_text } = table;
+    let numbers: BTreeSet<u64> = rows.iter().flat_map(|(_, row)| row.keys().copied()).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let heads: Vec<String> = numbers.iter().map(|number| number_text(*number)).collect();
+    let _ = writeln!(out, "\n### {title}\n\n| | {} |", heads.join(" | "));
+    let _ = writeln!(out, "| --- |{}", " ---: |".repeat(heads.len()));
+    for (name, row) in rows {
+        let cells: Vec<String> =
+            numbers.iter().map(|number| cell(row.get(number), *value_text)).collect();
+        let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
+    }
+}
+
+fn cell(figure: Option<&Figure>, text: fn(f64) -> String) -> String {
     let Some(Figure { median, min, max, .. }) = figure else { return "-".to_owned() };
-    let text = if measure.is_rate() { text::rate } else { text::time };
     format!("**{}** ({} to {})", text(*median), text(*min), text(*max))
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn run(
     plan: &Plan,
     cores: &Cores,
     spoil: Option<System>,
-) -> Result<Figures, CompareError> {
+) -> Result<Figures<Subject>, CompareError> {
     let home = Home::new()?;
     let mut contests = Vec::new();
     for system in systems.iter().copied() {
@@ -24,12 +24,12 @@ pub(crate) fn run(
     }
     let points = points(plan, cores);
     let bar = bar(u64::from(plan.rounds + 1) * points.len() as u64);
-    let mut figures = Figures::default();
+    let mut figures = Figures::new();
     for round in 0..=plan.rounds {
         for point in points.iter().copied() {
             for contest in &mut contests {
                 let system = contest.system;
-                if cores.count() > 1 && is_idle_difference(system, point) {
+                if is_measured_elsewhere(system, point, cores) {
                     continue;
                 }
                 let value = contest.measure(cores, plan, point)?;
@@ -47,10 +47,12 @@ pub(crate) fn run(
     Ok(figures)
 }
 
-/// Whether the placement makes no difference, as no other process takes part: then one of them is
-/// enough.
-fn is_idle_difference(system: System, point: Point) -> bool {
-    system.gets_alone() && point.placement == Placement::Together
+/// Whether another point is the same: where no other process takes part, one placement is enough, and a
+/// put does not depend on how blocks are looked up.
+fn is_measured_elsewhere(system: System, point: Point, cores: &Cores) -> bool {
+    let is_first = point.placement != Placement::Together || cores.count() == 1;
+    let is_put = system == System::OnecopyDirect && point.measure == Measure::Put;
+    is_put || system.gets_alone() && !is_first
 }
 
 fn points(plan: &Plan, cores: &Cores) -> Vec<Point> {

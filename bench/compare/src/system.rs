@@ -8,6 +8,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum System {
+    /// onecopy, searching the index where the block is.
+    OnecopyDirect,
     /// onecopy, asking the host over a ring where the block is.
     OnecopyRing,
     /// LMDB: a B-tree that readers search in a file they map.
@@ -33,12 +35,18 @@ pub(crate) enum Placement {
 }
 
 impl System {
-    pub(crate) const ALL: [System; 5] =
-        [System::OnecopyRing, System::Lmdb, System::Iceoryx, System::Redis, System::Memcached];
+    pub(crate) const ALL: [System; 6] = [
+        System::OnecopyDirect,
+        System::OnecopyRing,
+        System::Lmdb,
+        System::Iceoryx,
+        System::Redis,
+        System::Memcached,
+    ];
 
     /// Whether no other process takes part in a get.
     pub(crate) fn gets_alone(self) -> bool {
-        self == System::Lmdb
+        matches!(self, System::OnecopyDirect | System::Lmdb)
     }
 
     /// The name on the command line.
@@ -51,14 +59,15 @@ impl System {
         match self {
             System::Redis => Some("redis-server"),
             System::Memcached => Some("memcached"),
-            System::OnecopyRing | System::Lmdb | System::Iceoryx => None,
+            _ => None,
         }
     }
 
     /// The name for people.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            System::OnecopyRing => "onecopy, ring",
+            System::OnecopyDirect => "onecopy direct",
+            System::OnecopyRing => "onecopy ring",
             System::Lmdb => "LMDB",
             System::Iceoryx => "iceoryx2",
             System::Redis => "redis",

@@ -19,6 +19,15 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of blocks.
+pub(crate) fn count(number: u64) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        1000..1_000_000 => format!("{} k", number / 1000),
+        _ => format!("{} M", number / 1_000_000),
+    }
+}
+
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let unit = units.iter().find(|(least, _)| value >= least * 0.9995).or(units.last());
     let (least, name) = unit.copied().unwrap_or((1.0, ""));
@@ -47,5 +56,6 @@ mod tests {
             (bytes(64), bytes(4096), bytes(4 << 20)),
             ("64 B".into(), "4 KiB".into(), "4 MiB".into())
         );
+        assert_eq!((count(10_000), count(10_000_000)), ("10 k".into(), "10 M".into()));
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::path::Path;
 
+use onecopy::cache::LookupPath;
+
 use crate::clock::now_ns;
 use crate::content::{Content, Look};
 use crate::error::CompareError;
@@ -30,12 +32,17 @@ pub(crate) fn serve(
     seed: u64,
 ) -> Result<(), CompareError> {
     match system {
-        System::OnecopyRing => Worker::new(Onecopy::attach(place, writes)?, seed).serve(),
+        System::OnecopyDirect => onecopy(place, LookupPath::Direct, writes, seed),
+        System::OnecopyRing => onecopy(place, LookupPath::Ring, writes, seed),
         System::Lmdb => Worker::new(Lmdb::of(&open_lmdb(place)?)?, seed).serve(),
         System::Iceoryx => Worker::new(Iceoryx::join(place)?, seed).serve(),
         System::Redis => Worker::new(Redis::connect(place)?, seed).serve(),
         System::Memcached => Worker::new(Memcached::connect(place)?, seed).serve(),
     }
+}
+
+fn onecopy(place: &Path, path: LookupPath, writes: bool, seed: u64) -> Result<(), CompareError> {
+    Worker::new(Onecopy::attach(place, path, writes)?, seed).serve()
 }
 
 struct Worker<S> {
@@ -85,8 +92,8 @@ impl<S: Subject> Worker<S> {
     }
 
     fn get(&mut self, gets: &Gets) -> Result<(u64, u64), CompareError> {
-        let Gets { size_bytes, blocks, batch, in_runs, look, until, .. } = *gets;
-        let run = if in_runs { batch } else { 1 };
+        let Gets { size_bytes, blocks, batch, is_prefix, look, until, .. } = *gets;
+        let run = if is_prefix { batch } else { 1 };
         let seed = self.seed;
         let picks = self.picks.entry((size_bytes, blocks, run)).or_insert_with(|| match run {
             1 => Picks::shuffled(size_bytes, blocks, seed),
@@ -137,7 +144,7 @@ impl<S: Subject> Worker<S> {
 /// Gets that are not measured.
 fn one_at_a_time(size_bytes: u64, blocks: u64, look: Look) -> Gets {
     let until = Span { start_ns: 0, end_ns: 0 };
-    Gets { size_bytes, blocks, batch: 1, in_runs: false, look, until, yields: true }
+    Gets { size_bytes, blocks, batch: 1, is_prefix: false, look, until, yields: true }
 }
 
 /// Works until the span is over, and counts from when it began on: what is done before warms up. How

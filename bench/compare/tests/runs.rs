@@ -24,7 +24,7 @@ fn directory(name: &str) -> PathBuf {
 
 /// The systems that are there: those of other people's programs may not be.
 fn systems() -> Vec<&'static str> {
-    let mut systems = vec!["onecopy-ring", "lmdb", "iceoryx"];
+    let mut systems = vec!["onecopy-direct", "onecopy-ring", "lmdb", "iceoryx"];
     for (system, program) in [("redis", "redis-server"), ("memcached", "memcached")] {
         if Command::new(program).arg("--version").output().is_ok() {
             systems.push(system);
@@ -80,6 +80,9 @@ fn every_system_is_measured_in_every_way() {
             ("batch", &[1, 4, 64]),
             ("guests", &[1, 2]),
         ] {
+            // A put is the same however blocks are looked up.
+            let numbers =
+                if (system, measure) == ("onecopy-direct", "put") { &[] } else { numbers };
             for number in numbers {
                 let mut found = figures.iter().filter(|figure| {
                     figure["system"] == system
@@ -97,6 +100,53 @@ fn every_system_is_measured_in_every_way() {
     for plot in ["get-by-size.svg", "read-by-size.svg", "get-by-batch.svg", "get-by-guests.svg"] {
         let svg = fs::read_to_string(out.join(plot)).expect("a plot");
         assert!(svg.contains("LMDB") && svg.contains("iceoryx2"), "{plot}");
+    }
+}
+
+#[test]
+fn lookups_are_measured_by_blocks_and_by_guests() {
+    let out = directory("scale");
+    let text = out.to_str().expect("text");
+    let output = compare(&[
+        "scale",
+        "--blocks",
+        "1000,2000",
+        "--among",
+        "2000",
+        "--guests",
+        "1,2",
+        "--rounds",
+        "1",
+        "--slice-ms",
+        "1",
+        "--json",
+        "--out",
+        text,
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let (header, figures) = lines.split_first().expect("a header");
+    assert!(header["machine"]["cpu"].is_string(), "{header}");
+    let found = |way: &str, among: Value, number: u64| {
+        figures.iter().any(|figure| {
+            figure["way"] == way
+                && figure["among"] == among
+                && figure["number"] == number
+                && figure["median"].as_f64().is_some_and(|median| median > 0.0)
+        })
+    };
+    for way in ["chase", "one", "read", "batch", "prefix", "ring"] {
+        assert!(found(way, Value::Null, 1000) && found(way, Value::Null, 2000), "{way}");
+    }
+    for way in ["one", "batch", "ring"] {
+        assert!(found(way, 2000.into(), 1) && found(way, 2000.into(), 2), "{way}");
+    }
+    for plot in ["lookup-by-blocks.svg", "lookup-by-guests.svg"] {
+        let svg = fs::read_to_string(out.join(plot)).expect("a plot");
+        assert!(svg.contains("over the ring"), "{plot}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use onecopy::cache::{Cache, CacheOptions, PublishOptions};
+use onecopy::cache::{Cache, CacheOptions, LookupPath, PublishOptions};
 use onecopy::key::Key;
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::GuestOptions;
@@ -27,10 +27,14 @@ pub(crate) struct Onecopy {
 
 impl Onecopy {
     /// Attaches to a segment, to read it or also to write.
-    pub(crate) fn attach(segment: &Path, writes: bool) -> Result<Onecopy, CompareError> {
+    pub(crate) fn attach(
+        segment: &Path,
+        lookup: LookupPath,
+        writes: bool,
+    ) -> Result<Onecopy, CompareError> {
         let role = if writes { Role::Writer } else { Role::Reader };
         let options = CacheOptions::new(GuestOptions { role, ..GuestOptions::at(segment) });
-        let cache = Cache::attach(CacheOptions { deadline: PATIENCE, ..options })?;
+        let cache = Cache::attach(CacheOptions { deadline: PATIENCE, lookup, ..options })?;
         Ok(Onecopy { cache, keys: Vec::new() })
     }
 
@@ -55,23 +59,17 @@ impl Subject for Onecopy {
         mut look: impl FnMut(&Pick, &[u8]) -> Result<(), WrongContent>,
     ) -> Result<(), CompareError> {
         if let [pick] = picks {
-            let found = self.cache.lookup(&Key::from_bytes(pick.name))?;
+            let found = self.cache.lookup_ref(&Key::from_bytes(pick.name))?;
             let block = found.ok_or_else(|| missing(pick))?;
             return Ok(look(pick, &block)?);
         }
         self.keys.clear();
         self.keys.extend(picks.iter().map(|pick| Key::from_bytes(pick.name)));
-        if gets.in_runs {
-            let blocks = self.cache.lookup_prefix(&self.keys)?;
-            if let Some(pick) = picks.get(blocks.len()) {
-                return Err(missing(pick));
-            }
-            return Ok(picks
-                .iter()
-                .zip(&blocks)
-                .try_for_each(|(pick, block)| look(pick, block))?);
+        if gets.is_prefix {
+            let matched = self.cache.match_prefix(&self.keys)?;
+            return picks.get(matched).map_or(Ok(()), |pick| Err(missing(pick)));
         }
-        for (pick, block) in picks.iter().zip(self.cache.lookup_many(&self.keys)?) {
+        for (pick, block) in picks.iter().zip(self.cache.lookup_many_ref(&self.keys)?) {
             look(pick, &block.ok_or_else(|| missing(pick))?)?;
         }
         Ok(())

@@ -1,0 +1,151 @@
+//! What was found out about scaling: tables, JSON and plots.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Subject, Way};
+use crate::error::{CompareError, Step};
+use crate::figures::{Figure, Figures, Row};
+use crate::machine::Machine;
+use crate::plot::{Line, Plot};
+use crate::report::{Table, json_line, table};
+use crate::text;
+
+pub(super) struct Report<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) load_at_end: String,
+    pub(super) figures: &'a Figures<Subject>,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    machine: &'a Machine,
+    load_at_end: &'a str,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    subject: &'a Subject,
+    /// Blocks; where the subject tells the blocks, guests.
+    number: u64,
+    unit: &'static str,
+    #[serde(flatten)]
+    figure: Figure,
+}
+
+const BY_BLOCKS: &str = "one guest: time of a lookup";
+const BY_GUESTS: &str = "guests that look up at the same time: lookups of all of them";
+
+impl Report<'_> {
+    pub(super) fn tables(&self) -> String {
+        let mut out = self.machine.text();
+        let _ = writeln!(out, ", {} at the end\ncommit {}", self.load_at_end, self.machine.commit);
+        let rows = named(self.by_blocks());
+        let number_text = |blocks| format!("{} blocks", text::count(blocks));
+        let value_text = text::time;
+        table(&Table { title: BY_BLOCKS, rows, number_text: &number_text, value_text }, &mut out);
+        let rows = named(self.by_guests());
+        let number_text = |guests: u64| format!("{guests} guests");
+        let value_text = text::rate;
+        table(&Table { title: BY_GUESTS, rows, number_text: &number_text, value_text }, &mut out);
+        out
+    }
+
+    pub(super) fn json(&self) -> Result<String, CompareError> {
+        let Report { machine, load_at_end, .. } = self;
+        let mut lines = vec![json_line(&Header { machine, load_at_end })?];
+        for (subject, row) in self.by_blocks().iter().chain(&self.by_guests()) {
+            let unit = if subject.among.is_none() { "ns" } else { "lookups/s" };
+            for (number, figure) in row {
+                let (number, figure) = (*number, *figure);
+                lines.push(json_line(&Entry { subject, number, unit, figure })?);
+            }
+        }
+        lines.push(String::new());
+        Ok(lines.join("\n"))
+    }
+
+    /// Writes the JSON and the plots to a directory.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), CompareError> {
+        fs::create_dir_all(directory).step("make the directory of the report")?;
+        let write = |name: &str, text: String| {
+            fs::write(directory.join(name), text).step("write the report")
+        };
+        write("scale.json", self.json()?)?;
+        let lines = lines(self.by_blocks(), |subject| subject.way as usize);
+        let blocks = Plot {
+            title: BY_BLOCKS.to_owned(),
+            across: "blocks in the cache",
+            lines,
+            number_text: text::count,
+            value_text: text::time,
+        };
+        blocks.svg().map_or(Ok(()), |svg| write("lookup-by-blocks.svg", svg))?;
+        let colours = self.amounts();
+        let colour = |subject: &Subject| {
+            colours.iter().position(|blocks| Some(*blocks) == subject.among).unwrap_or_default()
+        };
+        let guests = Plot {
+            title: BY_GUESTS.to_owned(),
+            across: "guests",
+            lines: lines_dashed(self.by_guests(), colour),
+            number_text: |guests| guests.to_string(),
+            value_text: text::rate,
+        };
+        guests.svg().map_or(Ok(()), |svg| write("lookup-by-guests.svg", svg))
+    }
+
+    fn by_blocks(&self) -> Vec<(Subject, Row)> {
+        self.figures.of(|subject| subject.among.is_none())
+    }
+
+    fn by_guests(&self) -> Vec<(Subject, Row)> {
+        self.figures.of(|subject| subject.among.is_some())
+    }
+
+    /// How many blocks there were.
+    fn amounts(&self) -> BTreeSet<u64> {
+        self.by_guests().iter().filter_map(|(subject, _)| subject.among).collect()
+    }
+}
+
+fn named(rows: Vec<(Subject, Row)>) -> Vec<(String, Row)> {
+    rows.into_iter().map(|(subject, row)| (name(subject), row)).collect()
+}
+
+fn lines(rows: Vec<(Subject, Row)>, colour: impl Fn(&Subject) -> usize) -> Vec<Line> {
+    let lines = rows.into_iter().map(|(subject, row)| Line {
+        name: name(subject),
+        colour: colour(&subject),
+        is_dashed: subject.way == Way::Chase,
+        points: row.into_iter().collect(),
+    });
+    lines.collect()
+}
+
+/// Where colours tell the number of blocks, dashes tell the batch.
+fn lines_dashed(rows: Vec<(Subject, Row)>, colour: impl Fn(&Subject) -> usize) -> Vec<Line> {
+    let ways: Vec<Way> = rows.iter().map(|(subject, _)| subject.way).collect();
+    let lines = lines(rows, colour).into_iter().zip(ways);
+    lines.map(|(line, way)| Line { is_dashed: way == Way::Batch, ..line }).collect()
+}
+
+fn name(subject: Subject) -> String {
+    let way = match subject.way {
+        Way::Chase => "one line of memory",
+        Way::One => "direct",
+        Way::Read => "direct, and read",
+        Way::Batch => "direct, 64 a batch",
+        Way::Prefix => "prefix of 1000",
+        Way::Ring => "over the ring",
+    };
+    match subject.among {
+        Some(blocks) => format!("{way}, {}", text::count(blocks)),
+        None => way.to_owned(),
+    }
+}

@@ -1,14 +1,16 @@
 //! What a guest gets of its host, and when.
 
 use crate::embedded::Embedded;
+use onecopy::cache::{Cache, CacheOptions};
+use onecopy::service::CacheService;
 use onecopy_shm::SlotRef;
 use onecopy_tests::harness::{
-    ANSWER_IN, ECHO, Echo, RawGuest, Segment, TestHost, WIDEN, soon, wait_for,
+    ANSWER_IN, ECHO, Echo, RawGuest, Segment, TestHost, WIDEN, key, soon, wait_for,
 };
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{Guest, GuestOptions};
 use onecopy_transport::host::HostOptions;
-use onecopy_transport::wire::{RequestError, SlotPayload, flag};
+use onecopy_transport::wire::{Refill, RequestError, SlotPayload, flag, kind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
@@ -43,6 +45,53 @@ fn one_guest_gets_so_much_of_a_turn_and_no_more() {
     assert_eq!(modest.answer().bytes, [8; 8]);
     let answers: Vec<u32> = (0..200).map(|_| eager.answer().header.request_id).collect();
     assert!(answers.iter().copied().eq(1..=200), "in their order");
+}
+
+// r[verify link.bounded_work]
+#[test]
+fn a_guest_that_is_short_of_slots_has_the_leases_looked_through_once_in_a_turn() {
+    let segment = Segment::new();
+    let choose = |options: &mut HostOptions| {
+        options.pool_bytes = 2 << 20;
+        options.pool_bytes_max = 2 << 20;
+        options.grant_bytes_max = Some(2 << 20);
+    };
+    let mut host = Embedded::start(&segment, choose, CacheService::new(Default::default()));
+    let path = segment.path().to_owned();
+    // One slot is retired and read, and all others are granted: there is nothing to be had.
+    let reader = host.serve_while(|| {
+        let options = GuestOptions { role: Role::Writer, ..GuestOptions::at(&path) };
+        Cache::attach(CacheOptions::new(options)).unwrap()
+    });
+    let block = host.serve_while(|| {
+        reader.store(&key(1), &[7; 4000]).unwrap();
+        let block = reader.lookup(&key(1)).unwrap();
+        assert!(reader.delete(&key(1)).unwrap());
+        block
+    });
+    let refill = Refill { size_bytes: 4096.into(), count: 32.into() };
+    let mut greedy = host.serve_while(|| RawGuest::attach(&path, Role::Writer));
+    host.serve_while(
+        || while greedy.ask(kind::REFILL, 0, refill.as_bytes()).refusal().is_none() {},
+    );
+    let mut modest = host.serve_while(|| RawGuest::attach(&path, Role::Reader));
+
+    (1..=40).for_each(|id| greedy.send(kind::REFILL, 0, id, refill.as_bytes()));
+    modest.send(kind::PING, 0, 1, b"there");
+    for _ in 0..40 {
+        let before = (host.stat("lease_looks"), host.stat("requests"));
+        assert!(host.host.turn());
+        let looks = host.stat("lease_looks") - before.0;
+        assert!((1..=2).contains(&looks), "{looks} looks in a turn");
+        assert!(host.stat("requests") - before.1 <= 2, "one of each guest");
+        assert!(matches!(greedy.answer().refusal(), Some(RequestError::NoRoom { .. })));
+    }
+    assert_eq!(modest.answer().bytes, b"there");
+    drop(block);
+    assert_eq!(host.serve_while(|| greedy.ask(kind::REFILL, 0, refill.as_bytes())).refusal(), None);
+    host.assert_clean();
+    // It says goodbye, and the host has to hear it.
+    host.serve_while(move || drop(reader));
 }
 
 // r[verify link.reply_room]

@@ -83,14 +83,17 @@ impl<S: Service> Core<S> {
     // r[impl host.wakes]
     fn serve(&mut self, peer: &mut Peer) -> u32 {
         let mut served = 0;
+        let looks = self.counters.lease_looks;
         while served < REQUESTS_PER_TURN {
             match self.serve_one(peer) {
-                // What it asks next comes after the end of its earlier attaches.
-                Step::Served if peer.settles => {
+                Step::Served => {
                     served += 1;
-                    break;
+                    // What it asks next comes after the end of its earlier attaches. And a look through
+                    // all leases is its share of the turn: it may be for nothing each time.
+                    if peer.settles || self.counters.lease_looks != looks {
+                        break;
+                    }
                 }
-                Step::Served => served += 1,
                 Step::Nothing => break,
                 Step::Ended(ended) => {
                     peer.ended = Some(ended);

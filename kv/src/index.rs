@@ -26,6 +26,9 @@ mod audit;
 mod double;
 mod edges;
 mod error;
+#[cfg(test)]
+#[cfg(loom)]
+mod loom;
 mod probe;
 mod reader;
 #[cfg(test)]

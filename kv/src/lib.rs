@@ -19,18 +19,28 @@
 //! | `board.create` | supervisor: magic of the board | worker: magic | the board's numbers |
 //! | `board.done` | worker: state of a request | supervisor: the state | the outcome of the request |
 
+#[cfg(not(loom))]
 pub mod cache;
+#[cfg(not(loom))]
 pub mod checksum;
+#[cfg(not(loom))]
 pub mod error;
 pub mod format;
 pub mod index;
 pub mod key;
+#[cfg(not(loom))]
 pub mod note;
+#[cfg(not(loom))]
 pub mod policy;
+#[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
 pub mod replay;
+#[cfg(not(loom))]
 pub mod service;
+#[cfg(not(loom))]
 pub mod size;
+#[cfg(not(loom))]
 pub mod stats;
 
 /// The README's use from Rust, so that it compiles.

@@ -81,7 +81,7 @@ impl IndexWriter {
         self.bucket_count() * 2 <= self.buckets_ready
     }
 
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         let buckets = usize::try_from(self.bucket_count()).unwrap_or(usize::MAX);
         // All at once: it is moved by the system and not copied. Without memory it stays as it is.
         if self.passing.try_reserve_exact(buckets).is_ok() {

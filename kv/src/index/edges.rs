@@ -1,5 +1,12 @@
 //! The orderings of the index, one name for each end of a happens-before edge. The mutants are the
 //! weakenings that the models must catch; no build but theirs has them.
+//!
+//! | edge | model in `index::loom` | weakened |
+//! | --- | --- | --- |
+//! | index.create | `who_sees_the_magic_sees_the_index` | `index_create_*` |
+//! | index.insert | `who_finds_a_key_sees_what_was_said_about_its_slot` | `index_insert_*` |
+//! | index.insert | `a_key_behind_its_home_is_found_while_the_index_doubles` | `index_overflow_*` |
+//! | index.mask | `a_key_is_found_while_the_index_doubles` | `index_mask_*`, `index_insert_store_relaxed` |
 
 use std::sync::atomic::Ordering;
 

@@ -8,7 +8,7 @@ use onecopy_shm::error::RegionError;
 use onecopy_shm::{Region, Word, Words};
 
 use super::double::Phase;
-use super::edges::{CREATE_STORE, INSERT_STORE, mutant};
+use super::edges::{CREATE_STORE, INSERT_STORE};
 use super::{
     BUCKETS_MIN, CreateIndexError, Entry, InsertError, bucket_at, buckets_in, hash_key, probe,
     region_bytes, word_index,
@@ -106,9 +106,6 @@ impl IndexWriter {
         let Some((steps, bucket, place)) = free else {
             return Err(InsertError::Full { candidates: self.candidates(hash) });
         };
-        if mutant!("index_overflow_late") {
-            self.put(bucket, place, Entry::new(hash, slot));
-        }
         // First the bits, then the entry: whoever may find it is led to it.
         for step in 0..steps {
             self.pass_by(bucket_at(hash, step, self.mask));

@@ -122,6 +122,13 @@ impl Service for CacheService {
         core.request(request, context, reply)
     }
 
+    fn used(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) {
+        if let Some(core) = self.core.as_mut() {
+            core.settle_found();
+            core.used(slot, context);
+        }
+    }
+
     fn peer_gone(&mut self, serial: Serial, context: &mut ServiceContext<'_>) {
         if let Some(core) = self.core.as_mut() {
             core.settle_found();

@@ -73,6 +73,9 @@ stats! {
     guarded_blocks,
     /// Buckets of the index that are in use, each with eight places.
     index_buckets,
+    /// Keys that guests found without asking the host, as far as their notes of it have come: some are
+    /// lost, and none tells of a key that was not found. They are not among `hits`.
+    direct_hits,
 }
 
 impl CacheStats {

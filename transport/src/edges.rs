@@ -11,6 +11,7 @@
 //! | control.magic | `control::loom::who_sees_the_magic_sees_the_geometry` | `control_header_store_relaxed`, `control_magic_*` |
 //! | guest.noticed | `guest::loom::memory_is_handed_out_after_its_callbacks` | `guest_noticed_*` |
 //! | guest.clones | `guest::loom::the_last_clone_releases_after_all_have_read` | `guest_clones_*` |
+//! | touch.note | `touch::loom::what_is_taken_was_noted_and_in_order` | `touch_*` |
 //! | guest.closing | `guest::loom::nothing_is_leased_from_a_guest_that_said_goodbye` | `guest_closing_*` |
 
 use std::sync::atomic::Ordering;
@@ -58,6 +59,10 @@ pub(crate) const HEADER_LOAD: Ordering =
 /// edge: control.magic: the geometry happens before what is read after the magic.
 pub(crate) const MAGIC_LOAD: Ordering =
     unless(mutant!("control_magic_load_relaxed"), Ordering::Acquire);
+/// edge: touch.note: an entry of the touch log happens before what is read after its position.
+pub(crate) const TOUCH_STORE: Ordering = unless(mutant!("touch_store_relaxed"), Ordering::Release);
+/// edge: touch.note, its other end.
+pub(crate) const TOUCH_LOAD: Ordering = unless(mutant!("touch_load_relaxed"), Ordering::Acquire);
 /// edge: guest.noticed: what the callbacks did happens before what is done with the new memory.
 pub(crate) const NOTICED_STORE: Ordering =
     unless(mutant!("guest_noticed_store_relaxed"), Ordering::Release);

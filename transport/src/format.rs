@@ -164,21 +164,44 @@ pub struct PoolHeader {
     pub segment_id_high: u64,
 }
 
-/// Control lines of `rings/<serial>`; the two rings follow at [`RINGS_REQUEST_OFFSET`].
+/// Control lines of `rings/<serial>`; the two rings follow at [`RINGS_REQUEST_OFFSET`], and behind
+/// them the touch log.
 #[repr(C)]
 pub struct RingsHeader {
     /// Serial of the attach these rings belong to. Host.
     pub serial: u64,
     /// Capacity of each ring's data, in bytes. Host.
     pub capacity_bytes: u64,
-    reserved_host: [u64; 6],
+    /// Entries of each shard of the touch log; a power of two. Host.
+    pub touch_entries: u64,
+    reserved_host: [u64; 5],
     /// Odd while the guest sleeps. Guest.
     pub guest_asleep: u64,
     reserved_asleep: [u64; 7],
     /// Changes at least once per heartbeat interval while the guest process runs. Guest.
     pub guest_heartbeat: u64,
     reserved_heartbeat: [u64; 7],
+    /// Bit n: shard n of the touch log has been used. Guest.
+    pub touch_shards: u64,
+    reserved_touch: [u64; 7],
 }
+
+/// Head of one shard of the touch log; its entries follow. Written by the guest alone.
+///
+/// An entry is a `SlotRef` as one word; the one at position p is entry p modulo their number.
+#[repr(C)]
+pub struct TouchShard {
+    /// Uses noted so far; grows, and wraps around.
+    pub position: u64,
+    reserved: [u64; 7],
+}
+
+/// Shards of a touch log, so that threads do not write the same cache line.
+pub const TOUCH_SHARDS: usize = 8;
+/// Fewest entries of a shard of the touch log: a cache line of them.
+pub const TOUCH_ENTRIES_MIN: u32 = 8;
+/// Most entries of a shard of the touch log.
+pub const TOUCH_ENTRIES_MAX: u32 = 1 << 16;
 
 /// Offset of the first ring (guest to host) in `rings/<serial>`.
 pub const RINGS_REQUEST_OFFSET: u64 = 4096;
@@ -199,9 +222,15 @@ const _: () = {
     assert!(size_of::<SlotCold>() == 64);
     assert!(offset_of!(SlotCold, service) == 8);
     assert!(size_of::<PoolHeader>() == 24);
-    assert!(size_of::<RingsHeader>() == 3 * 64);
+    assert!(size_of::<RingsHeader>() == 4 * 64);
+    assert!(offset_of!(RingsHeader, touch_entries) == 16);
     assert!(offset_of!(RingsHeader, guest_asleep) == 64);
     assert!(offset_of!(RingsHeader, guest_heartbeat) == 128);
+    assert!(offset_of!(RingsHeader, touch_shards) == 192);
+    assert!(size_of::<TouchShard>() == 64);
+    assert!(TOUCH_SHARDS <= 64);
+    assert!(TOUCH_ENTRIES_MIN as usize * 8 == size_of::<TouchShard>());
+    assert!(TOUCH_ENTRIES_MIN.is_power_of_two() && TOUCH_ENTRIES_MAX.is_power_of_two());
     assert!(size_of::<RingsHeader>() as u64 <= RINGS_REQUEST_OFFSET);
 };
 

@@ -2,9 +2,10 @@
 
 use crate::error::GeometryError;
 use crate::format::{
-    CLASSES_MAX, ExtentEntry, PeerRow, SegmentHeader, SlotCold, SlotEntry, TABLE_ALIGNMENT_BYTES,
+    CLASSES_MAX, ExtentEntry, PeerRow, RINGS_REQUEST_OFFSET, SegmentHeader, SlotCold, SlotEntry,
+    TABLE_ALIGNMENT_BYTES, TOUCH_SHARDS, TouchShard,
 };
-use onecopy_shm::LEASE_CELLS_PER_LINE;
+use onecopy_shm::{LEASE_CELLS_PER_LINE, RingError, ring_layout};
 use std::mem::size_of;
 
 /// Smallest and largest granule, in bytes.
@@ -213,6 +214,45 @@ pub struct TablesReady {
 impl TablesReady {
     /// Where nothing is real yet.
     pub const NOTHING: TablesReady = TablesReady { slots: 0, service_bytes: 0 };
+}
+
+/// Where the rings and the touch log lie in `rings/<serial>`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingsLayout {
+    /// The ring from the guest to the host.
+    pub requests: u64,
+    /// The ring from the host to the guest.
+    pub replies: u64,
+    /// Size of either ring.
+    pub ring_bytes: u64,
+    /// The touch log.
+    pub touches: u64,
+    /// Size of the whole area.
+    pub size_bytes: u64,
+}
+
+impl RingsLayout {
+    /// The layout for rings of this capacity in bytes, and a touch log with so many entries in each
+    /// shard.
+    ///
+    /// # Errors
+    /// [`RingError`]: no ring has this capacity.
+    // r[impl touch.layout]
+    pub fn new(capacity_bytes: u32, touch_entries: u32) -> Result<RingsLayout, RingError> {
+        let ring_bytes = ring_layout(capacity_bytes.into())?.size_bytes;
+        let stride = ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
+        let requests = RINGS_REQUEST_OFFSET;
+        let replies = requests + stride;
+        let touches = replies + stride;
+        let touch_bytes = touch_shard_bytes(touch_entries) * TOUCH_SHARDS as u64;
+        let size_bytes = touches + touch_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
+        Ok(RingsLayout { requests, replies, ring_bytes, touches, size_bytes })
+    }
+}
+
+/// Bytes of a shard of the touch log with so many entries.
+pub(crate) fn touch_shard_bytes(touch_entries: u32) -> u64 {
+    size_of::<TouchShard>() as u64 + 8 * u64::from(touch_entries)
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() as u64 <= ControlLayout::CLASSES_OFFSET);

@@ -32,6 +32,7 @@ pub mod service;
 #[cfg(not(loom))]
 pub mod socket;
 mod sync;
+mod touch;
 #[cfg(not(loom))]
 pub mod wire;
 

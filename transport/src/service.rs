@@ -52,6 +52,11 @@ pub trait Service: Send {
         reply: &mut [u8],
     ) -> Result<Answer, RequestError>;
 
+    /// A guest says that it used the block in this slot, which it found without asking. Nothing in it
+    /// has been checked but that it names a slot: there may be none of this number, or the slot may be
+    /// another block's by now. A service that keeps no order of use need not care.
+    fn used(&mut self, _slot: SlotRef, _context: &mut ServiceContext<'_>) {}
+
     /// This peer will never ask again: it died or said goodbye. Called once for each attach.
     fn peer_gone(&mut self, serial: Serial, context: &mut ServiceContext<'_>);
 

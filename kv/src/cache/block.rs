@@ -58,6 +58,7 @@ impl<G: HoldsGuest> Block<G> {
     }
 
     /// Where it stands.
+    #[inline]
     pub fn slot(&self) -> SlotRef {
         self.guard.slot()
     }

@@ -43,6 +43,7 @@ pub(super) fn open_index(guest: &Guest) -> Option<Arc<IndexReader>> {
 impl Cache {
     /// The block of this key.
     // r[impl kv.direct]
+    // r[impl kv.used]
     #[inline]
     pub(super) fn find_direct(
         &self,
@@ -51,7 +52,11 @@ impl Cache {
         let guest = self.current();
         let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
         let hash = index.hash(key);
-        self.find_from(&guest, &index, hash, key)
+        let found = self.find_from(&guest, &index, hash, key)?;
+        if let Direct::Known(Some(block)) = &found {
+            guest.note_use(block.slot());
+        }
+        Ok(found)
     }
 
     /// The blocks of these keys, at most [`BATCH`], in their order; with `prefix` nothing behind the
@@ -86,6 +91,9 @@ impl Cache {
                     Direct::AskHost => return Ok(Direct::AskHost),
                 },
             };
+            if let Some(block) = &block {
+                guest.note_use(block.slot());
+            }
             let is_end = prefix && block.is_none();
             blocks.push(block);
             if is_end {

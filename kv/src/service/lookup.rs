@@ -3,6 +3,7 @@
 use super::Core;
 use crate::key::Key;
 use crate::protocol::KeyOutcome;
+use onecopy_shm::SlotRef;
 use onecopy_transport::service::ServiceContext;
 use zerocopy::little_endian as le;
 
@@ -33,6 +34,15 @@ impl Core {
                     }
                 }
             }
+        }
+    }
+
+    /// A guest found this block by itself and uses it. What has gone since is of no age any more.
+    // r[impl kv.used]
+    pub(super) fn used(&mut self, slot: SlotRef, context: &mut ServiceContext<'_>) {
+        if context.pool.published(slot.slot) == Some(slot) {
+            self.policy.touch(slot.slot);
+            self.counted.direct_hits += 1;
         }
     }
 

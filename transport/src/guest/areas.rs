@@ -5,15 +5,13 @@ use crate::Serial;
 use crate::control::{ControlError, ControlReader, HeaderError, read_geometry};
 use crate::error::Corrupt;
 use crate::format::{
-    CLASSES_MAX, POOL_MAGIC, PoolHeader, RINGS_REQUEST_OFFSET, RingsHeader, Role,
-    TABLE_ALIGNMENT_BYTES,
+    CLASSES_MAX, POOL_MAGIC, PoolHeader, RingsHeader, Role, TOUCH_ENTRIES_MAX, TOUCH_ENTRIES_MIN,
 };
-use crate::layout::{ControlLayout, Geometry};
+use crate::layout::{ControlLayout, Geometry, RingsLayout};
+use crate::touch::{TouchLog, is_touch_entries};
 use crate::wire::Welcome;
 use onecopy_shm::error::{GuardError, LeaseTableError, MapError, RegionError};
-use onecopy_shm::{
-    Access, Consumer, Mapping, Producer, Region, RingError, Word, ring_layout, sigbus,
-};
+use onecopy_shm::{Access, Consumer, Mapping, Producer, Region, RingError, Word, sigbus};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::mem::offset_of;
@@ -106,6 +104,15 @@ pub enum AreaError {
         serial: Serial,
         /// Capacity that the host said, in bytes.
         capacity_bytes: u32,
+    },
+    /// No touch log has so many entries.
+    #[error(
+        "the touch log has {entries} entries in each shard, expected a power of two from \
+         {TOUCH_ENTRIES_MIN} to {TOUCH_ENTRIES_MAX}"
+    )]
+    TouchEntries {
+        /// Entries that the rings' header says.
+        entries: u64,
     },
     /// The rings could not be used.
     #[error(transparent)]
@@ -366,6 +373,7 @@ pub(super) struct Rings {
     pub(super) consumer: Consumer,
     pub(super) asleep: Word,
     pub(super) heartbeat: Word,
+    pub(super) touches: TouchLog,
 }
 
 impl Rings {
@@ -387,14 +395,20 @@ impl Rings {
                 capacity_bytes,
             });
         }
-        let ring_bytes = ring_layout(capacity_bytes.into())?.size_bytes;
-        let replies = RINGS_REQUEST_OFFSET + ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
-        let ring = |offset| region.subregion(offset, ring_bytes);
+        let entries = word(offset_of!(RingsHeader, touch_entries))?.load(Ordering::Relaxed);
+        if !is_touch_entries(entries) {
+            return Err(AreaError::TouchEntries { entries });
+        }
+        // In range of a u32: it was checked just now.
+        let touch_entries = entries as u32;
+        let layout = RingsLayout::new(capacity_bytes, touch_entries)?;
+        let ring = |offset| region.subregion(offset, layout.ring_bytes);
         Ok(Rings {
-            producer: Producer::new(ring(RINGS_REQUEST_OFFSET)?, capacity_bytes)?,
-            consumer: Consumer::new(ring(replies)?, capacity_bytes)?,
+            producer: Producer::new(ring(layout.requests)?, capacity_bytes)?,
+            consumer: Consumer::new(ring(layout.replies)?, capacity_bytes)?,
             asleep: word(offset_of!(RingsHeader, guest_asleep))?,
             heartbeat: word(offset_of!(RingsHeader, guest_heartbeat))?,
+            touches: TouchLog::new(&region, layout.touches, touch_entries)?,
         })
     }
 }

@@ -22,6 +22,7 @@ use crate::control::ControlReader;
 use crate::process::{Pidfd, ProcessError};
 use crate::segment::{PathError, SegmentPath};
 use crate::socket::{AttachSocket, ConnectError, ReceiveError, SendError, SocketError};
+use crate::touch::TouchLog;
 use crate::wire::{HANDSHAKE_MAGIC, Hello, PARTING_BYTE, PROTOCOL_VERSION, Refusal, Welcome};
 use onecopy_shm::crash_point;
 use onecopy_shm::error::ForkGuardError;
@@ -240,7 +241,7 @@ fn enter(
     };
     let pool = areas.pool_views()?;
     // Last: the watcher is a thread that would have to be stopped.
-    let (link, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
+    let (link, touches, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
     crash_point!("attach.done");
     Ok(Guest {
         inner: Arc::new(Inner {
@@ -258,6 +259,7 @@ fn enter(
             lease_serial: welcome.lease_serial.get(),
             growth,
             link,
+            touches,
             slots_seen: AtomicU64::new(0),
             closing: Closing::new(),
             succession: Succession::default(),
@@ -356,8 +358,8 @@ impl Fittings<'_> {
         attached: Attached,
         socket: Arc<AttachSocket>,
         doorbell: OwnedFd,
-    ) -> Result<(Link, Option<Watcher>), AttachError> {
-        let Rings { producer, consumer, asleep, heartbeat } = rings;
+    ) -> Result<(Link, TouchLog, Option<Watcher>), AttachError> {
+        let Rings { producer, consumer, asleep, heartbeat, touches } = rings;
         let pulse = Pulse::new(self.control, self.interval());
         // Asked after the look at the host's epoch: so that was the epoch of the host at the other end.
         let closed = Arc::new(AtomicBool::new(socket.is_known_closed()));
@@ -378,7 +380,7 @@ impl Fittings<'_> {
             polling: self.options.polling,
         });
         let watcher = watch.map(Watcher::start).transpose().map_err(AttachError::Watcher)?;
-        Ok((link, watcher))
+        Ok((link, touches, watcher))
     }
 
     /// The host beats once in an interval, and asks its guests to.

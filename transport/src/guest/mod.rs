@@ -39,6 +39,7 @@ mod reserve;
 mod slots;
 mod succession;
 mod text;
+mod uses;
 mod wait;
 mod watcher;
 
@@ -62,6 +63,7 @@ use crate::Serial;
 use crate::control::ControlReader;
 use crate::format::Role;
 use crate::layout::Geometry;
+use crate::touch::TouchLog;
 use areas::{Areas, PoolViews};
 use clones::Leases;
 use closing::Closing;
@@ -105,6 +107,7 @@ struct Inner {
     lease_serial: Serial,
     growth: Arc<Growth>,
     link: Link,
+    touches: TouchLog,
     /// Slots of the slot table known to be real.
     slots_seen: AtomicU64,
     /// A goodbye is under way: no new leases.

@@ -7,3 +7,4 @@ mod pulse;
 mod requests;
 mod scripted;
 mod slots;
+mod uses;

@@ -12,6 +12,7 @@ use super::unmapped::lock_leases;
 use crate::Serial;
 use crate::control::PeerFields;
 use crate::format::{PeerState, Role};
+use crate::layout::RingsLayout;
 use crate::process::{self, Pidfd, ProcessError};
 use crate::segment::{SystemError, reopen};
 use crate::service::Service;
@@ -160,9 +161,11 @@ impl<S: Service> Host<S> {
         let Accepted { role, process, uid, .. } = accepted;
         let who = Who { serial, row, role, process, uid, lease_serial };
         let fields = peer_fields(&who).map_err(|error| out_of(error.into()))?;
-        let capacity = self.core.options.ring_capacity_bytes;
-        let (leases_max, guard) = (self.core.geometry.leases_max, self.core.options.guard);
-        let made = AttachFiles::make(&self.dir, &who, capacity, leases_max, guard);
+        let options = &self.core.options;
+        let layout = RingsLayout::new(options.ring_capacity_bytes, options.touch_entries)
+            .map_err(|error| out_of(error.into()))?;
+        let leases_max = self.core.geometry.leases_max;
+        let made = AttachFiles::make(&self.dir, &who, &layout, leases_max, options.guard);
         let files = match made {
             Ok(files) => files,
             Err(error) => {
@@ -202,7 +205,9 @@ impl<S: Service> Host<S> {
         doorbell: &OwnedFd,
         files: &AttachFiles,
     ) -> Result<Rings, Box<dyn Error>> {
-        let rings = Rings::open(&files.region, who.serial, self.core.options.ring_capacity_bytes)?;
+        let options = &self.core.options;
+        let (capacity, entries) = (options.ring_capacity_bytes, options.touch_entries);
+        let rings = Rings::open(&files.region, who.serial, capacity, entries)?;
         let descriptors = self.descriptors(who, files)?;
         self.poller.watch(pidfd, Ready::Death(who.serial))?;
         self.poller.watch(socket, Ready::SocketClosed(who.serial))?;

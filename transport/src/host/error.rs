@@ -2,6 +2,7 @@
 
 use crate::control::{ControlError, HeaderError, InitialiseError};
 use crate::error::{Corrupt, GeometryError};
+use crate::format::{TOUCH_ENTRIES_MAX, TOUCH_ENTRIES_MIN};
 use crate::pool::RecoverError;
 use crate::process::ProcessError;
 use crate::segment::{
@@ -81,6 +82,15 @@ pub enum StartError {
         inline_bytes_max: u32,
         /// What a frame of such a ring can hold, in bytes.
         frame_length_max: u32,
+    },
+    /// A touch log too small or too large, or no power of two.
+    #[error(
+        "touch_entries is {entries}, expected a power of two from {TOUCH_ENTRIES_MIN} to \
+         {TOUCH_ENTRIES_MAX}"
+    )]
+    TouchEntries {
+        /// Entries of each shard that were asked for.
+        entries: u32,
     },
     /// Guests allowed is out of range.
     #[error("guests_max is {guests_max}, expected 1 to 2048")]

@@ -1,7 +1,7 @@
 //! The files of one attach: `rings/<serial>` and the guest process's `leases/<serial>`.
 
-use super::link::RingsLayout;
 use super::peer::Who;
+use crate::layout::RingsLayout;
 use crate::segment::{ATTACH_MARGIN_BYTES, AreaFile, Backing, SegmentDir, Span};
 use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes, lease_table_fresh_bytes};
 use std::error::Error;
@@ -24,11 +24,11 @@ impl AttachFiles {
     pub fn make(
         dir: &SegmentDir,
         who: &Who,
-        ring_capacity_bytes: u32,
+        layout: &RingsLayout,
         leases_max: u64,
         guard: bool,
     ) -> Result<AttachFiles, Box<dyn Error>> {
-        let rings_bytes = RingsLayout::new(ring_capacity_bytes)?.size_bytes;
+        let rings_bytes = layout.size_bytes;
         let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes, rings_bytes)?;
         let mapping = Mapping::map(&rings, rings_bytes, Access::ReadWrite)?;
         if guard {

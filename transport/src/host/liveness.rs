@@ -210,6 +210,8 @@ impl<S: Service> Core<S> {
     fn carry_out_rest(&mut self, peer: &mut Peer) {
         let Peer { who, link, stock, .. } = peer;
         let Some(mut link) = link.take() else { return };
+        link.rings.touches.renew();
+        self.take_touches(&mut link.rings.touches);
         let mut unread = vec![0; UNREAD_REPLY_BYTES];
         // As much as the ring can hold and one that waits: whoever still has the ring mapped cannot
         // keep this going.

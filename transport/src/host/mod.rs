@@ -34,6 +34,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod text;
+mod touches;
 mod turn;
 mod unmapped;
 mod wake;

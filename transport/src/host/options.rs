@@ -36,6 +36,10 @@ pub struct HostOptions {
     pub ring_capacity_bytes: u32,
     /// Payloads of at most this many bytes travel in the frame; at most what a frame can hold.
     pub inline_bytes_max: u32,
+    /// Uses that each of the eight shards of a guest's touch log holds until the host takes them (a
+    /// thread keeps to one shard); a power of two, 8 to 65,536. What does not fit is lost to the order
+    /// of eviction.
+    pub touch_entries: u32,
     /// How often a guest must change its heartbeat word.
     pub heartbeat_interval: Duration,
     /// A guest that is silent for so many heartbeat intervals is suspect.
@@ -91,6 +95,7 @@ impl HostOptions {
             guests_max: 64,
             ring_capacity_bytes: 64 << 10,
             inline_bytes_max: 4 << 10,
+            touch_entries: 2048,
             heartbeat_interval: Duration::from_millis(100),
             suspect_after_intervals: 30,
             kill_suspects_after: None,

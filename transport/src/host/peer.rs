@@ -150,6 +150,11 @@ impl Peer {
         self.link.as_ref().is_some_and(|link| link.owes_ring)
     }
 
+    /// Whether uses were taken from its touch log since this was last asked.
+    pub fn has_noted(&mut self) -> bool {
+        self.link.as_mut().is_some_and(|link| link.rings.touches.has_taken())
+    }
+
     /// Whether it takes up one of the places for guests.
     pub fn is_linked(&self) -> bool {
         self.link.as_ref().is_some_and(|link| !link.closed)

@@ -1,5 +1,5 @@
 //! The peers, in the order in which turns look at them: in front those that asked for something
-//! lately, behind them those that did not.
+//! lately or noted what they used, behind them those that did not.
 //!
 //! To look at a guest that asks nothing costs a few cache lines. Those in front are looked at in every
 //! turn, the others in a sweep: every sixteenth turn, and sooner when much was done for others
@@ -19,7 +19,7 @@ const QUIET_TURNS: u32 = 256;
 #[derive(Default)]
 pub(super) struct Roster {
     peers: Vec<Peer>,
-    /// So many of them, in front, have asked for something lately.
+    /// So many of them, in front, have asked for something lately, or noted a use.
     eager: usize,
     /// Turns, or looks between turns, since the last sweep.
     turns: u32,
@@ -63,7 +63,8 @@ impl Roster {
             let peer = &mut self.peers[index];
             let served = serve(peer);
             all += served;
-            peer.quiet_turns = if served > 0 { 0 } else { peer.quiet_turns.saturating_add(1) };
+            let is_quiet = served == 0 && !peer.has_noted();
+            peer.quiet_turns = if is_quiet { peer.quiet_turns.saturating_add(1) } else { 0 };
             if peer.quiet_turns >= QUIET_TURNS && !peer.is_owed() {
                 self.eager -= 1;
                 self.peers.swap(index, self.eager);
@@ -82,7 +83,7 @@ impl Roster {
             let peer = &mut self.peers[index];
             let served = serve(peer);
             all += served;
-            if served > 0 || peer.is_owed() {
+            if served > 0 || peer.has_noted() || peer.is_owed() {
                 peer.quiet_turns = 0;
                 // Who makes way was looked at already.
                 self.peers.swap(index, self.eager);

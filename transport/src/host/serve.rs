@@ -77,6 +77,7 @@ impl<S: Service> Host<S> {
                 Ready::Hello(number) => self.on_hello(number),
             }
         }
+        self.core.take_touches_of(&mut self.peers);
         self.finish_growth();
         self.tick_if_due();
         // What was found may be for anybody.

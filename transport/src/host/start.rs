@@ -22,6 +22,7 @@ use crate::segment::{
 };
 use crate::service::{Service, ServiceStart, tables_ready};
 use crate::socket::{AttachListener, SocketMode};
+use crate::touch::is_touch_entries;
 use onecopy_shm::crash_point;
 use onecopy_shm::{Access, Mapping, Sleeper, sigbus};
 use std::os::fd::{AsFd, OwnedFd};
@@ -255,6 +256,10 @@ fn check_options(options: &HostOptions) -> Result<(), StartError> {
     let guests_max = options.guests_max;
     if !(1..=2048).contains(&guests_max) {
         return Err(StartError::GuestsMax { guests_max });
+    }
+    let entries = options.touch_entries;
+    if !is_touch_entries(entries.into()) {
+        return Err(StartError::TouchEntries { entries });
     }
     let capacity_bytes = options.ring_capacity_bytes;
     let frame_length_max = (capacity_bytes / 4).saturating_sub(8);

@@ -40,6 +40,10 @@ pub struct Counters {
     pub guests_woken: u64,
     /// Times that the host lay down to sleep with nothing to do.
     pub sleeps: u64,
+    /// Uses that guests noted in their touch logs and the host has taken.
+    pub touches: u64,
+    /// Uses that guests noted and overwrote before the host took them.
+    pub touches_lost: u64,
     /// Steps of growth.
     pub grown: u64,
     /// Steps of growth that failed.
@@ -73,6 +77,8 @@ impl<S: Service> Core<S> {
             ("walks", counters.walks),
             ("guests_woken", counters.guests_woken),
             ("sleeps", counters.sleeps),
+            ("touches", counters.touches),
+            ("touches_lost", counters.touches_lost),
             ("grown", counters.grown),
             ("growth_failed", counters.growth_failed),
             ("lease_looks", counters.lease_looks),

@@ -18,6 +18,16 @@ pub(super) struct Idle {
     pub audits: Cell<u64>,
     /// How long an audit of it takes, in time of the thread.
     pub audit_takes: Duration,
+    /// What it was told of by guests, in order.
+    pub told: Vec<Told>,
+}
+
+/// One thing that a service is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Used(SlotRef),
+    Asked(Serial),
+    Gone(Serial),
 }
 
 impl Service for Idle {
@@ -47,10 +57,17 @@ impl Service for Idle {
         _context: &mut ServiceContext<'_>,
         _reply: &mut [u8],
     ) -> Result<Answer, RequestError> {
+        self.told.push(Told::Asked(request.serial));
         Err(request.malformed(0))
     }
 
-    fn peer_gone(&mut self, _serial: Serial, _context: &mut ServiceContext<'_>) {}
+    fn used(&mut self, slot: SlotRef, _context: &mut ServiceContext<'_>) {
+        self.told.push(Told::Used(slot));
+    }
+
+    fn peer_gone(&mut self, serial: Serial, _context: &mut ServiceContext<'_>) {
+        self.told.push(Told::Gone(serial));
+    }
 
     fn make_room(&mut self, _class: ClassIndex, _context: &mut ServiceContext<'_>) -> u32 {
         0
@@ -72,17 +89,20 @@ impl Service for Idle {
 }
 
 pub(super) fn idle() -> Idle {
-    Idle { is_damaged: false, audits: Cell::new(0), audit_takes: Duration::ZERO }
+    let (is_damaged, audits, audit_takes) = (false, Cell::new(0), Duration::ZERO);
+    Idle { is_damaged, audits, audit_takes, told: Vec::new() }
+}
+
+pub(super) fn options_at(base: &tempfile::TempDir) -> HostOptions {
+    HostOptions {
+        pool_bytes: 4 << 20,
+        pool_bytes_max: 4 << 20,
+        ..HostOptions::new(base.path().join("segment"))
+    }
 }
 
 pub(super) fn host_at(base: &tempfile::TempDir, heartbeat_interval: Duration) -> Host<Idle> {
-    let options = HostOptions {
-        pool_bytes: 4 << 20,
-        pool_bytes_max: 4 << 20,
-        heartbeat_interval,
-        ..HostOptions::new(base.path().join("segment"))
-    };
-    Host::start(options, idle()).unwrap()
+    Host::start(HostOptions { heartbeat_interval, ..options_at(base) }, idle()).unwrap()
 }
 
 // r[verify doorbell.host_sleeps]
@@ -114,12 +134,8 @@ fn a_request_that_came_before_the_host_lay_down_does_not_wait_for_its_tick() {
 fn a_segment_is_not_served_where_another_pool_is_named() {
     let base = tempfile::tempdir().unwrap();
     let start = |pool: Option<&str>| {
-        let options = HostOptions {
-            pool: pool.map(|name| base.path().join(name)),
-            pool_bytes: 4 << 20,
-            pool_bytes_max: 4 << 20,
-            ..HostOptions::new(base.path().join("segment"))
-        };
+        let pool = pool.map(|name| base.path().join(name));
+        let options = HostOptions { pool, ..options_at(&base) };
         Host::start(options, idle())
     };
     drop(start(Some("pool")).unwrap());

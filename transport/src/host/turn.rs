@@ -33,6 +33,12 @@ impl<S: Service> Host<S> {
     // r[impl host.sweep]
     pub(super) fn next_turn(&mut self) -> bool {
         let Host { peers, core, .. } = self;
+        let is_sweep = peers.is_sweep_due();
+        let looked_at = if is_sweep { &mut peers[..] } else { peers.eager_mut() };
+        // Whose request comes first must not decide about the uses of the others.
+        if any_ready(looked_at) {
+            core.take_touches_of(looked_at);
+        }
         let (mut ended, mut settles) = (false, false);
         let serve = |peer: &mut Peer| {
             let served = core.serve(peer);
@@ -40,8 +46,7 @@ impl<S: Service> Host<S> {
             settles |= peer.settles;
             served
         };
-        let served =
-            if peers.is_sweep_due() { peers.sweep(serve) } else { peers.serve_eager(serve) };
+        let served = if is_sweep { peers.sweep(serve) } else { peers.serve_eager(serve) };
         if core.is_look_due() {
             core.reclaim();
         }
@@ -82,6 +87,9 @@ impl<S: Service> Core<S> {
     // r[impl link.bounded_work]
     // r[impl host.wakes]
     fn serve(&mut self, peer: &mut Peer) -> u32 {
+        if let Some(link) = peer.link.as_mut() {
+            link.rings.touches.renew();
+        }
         let mut served = 0;
         let looks = self.counters.lease_looks;
         while served < REQUESTS_PER_TURN {
@@ -121,6 +129,7 @@ impl<S: Service> Core<S> {
             Ok(None) => return Step::Nothing,
             Err(reason) => return Step::Ended(Ended::CutOff(CutOffReason::Ring(reason))),
         };
+        self.take_touches(&mut link.rings.touches);
         let bound = self.reply_bytes_max(who, &header, &link.request_bytes, &link.rings.replies);
         let Link { rings, request_bytes, text, waiting, unannounced, .. } = link;
         let mut grant = match rings.replies.try_grant(bound) {

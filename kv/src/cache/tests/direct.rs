@@ -57,6 +57,39 @@ fn compare(direct: &Cache, ring: &Cache, numbers: &[u64]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
+    /// One guest, so every use is known to the host before the publish that comes after it.
+    // r[verify kv.used]
+    // r[verify touch.before_request]
+    #[test]
+    fn either_way_the_same_blocks_are_evicted(
+        steps in prop::collection::vec((0..4_u8, prop::collection::vec(0..60_u64, 1..80)), 1..30),
+    ) {
+        let capacity = Capacity::Blocks(30);
+        let options = CacheServiceOptions { capacity, ..CacheServiceOptions::default() };
+        let there = [LookupPath::Ring, LookupPath::Direct].map(|path| {
+            let host = TestHost::with(options.clone());
+            let cache = host.attach().with_lookup(path);
+            for (step, numbers) in &steps {
+                let keys: Vec<Key> = numbers.iter().map(|number| key(*number)).collect();
+                match step {
+                    0 => drop(cache.lookup(&keys[0]).unwrap()),
+                    1 => drop(cache.lookup_many(&keys).unwrap()),
+                    2 => drop(cache.lookup_prefix(&keys).unwrap()),
+                    _ => drop((cache.exists_many(&keys).unwrap(), cache.match_prefix(&keys).unwrap())),
+                }
+                let missing = numbers.iter().find(|number| !cache.exists(&key(**number)).unwrap());
+                if let Some(number) = missing {
+                    cache.store(&key(*number), &payload(*number, 100)).unwrap();
+                }
+            }
+            let stats = cache.stats().unwrap();
+            let used = stats.hits + stats.direct_hits;
+            let keys: Vec<Key> = (0..60).map(key).collect();
+            (cache.exists_many(&keys).unwrap(), used, stats.evictions)
+        });
+        prop_assert_eq!(&there[0], &there[1]);
+    }
+
     // r[verify kv.direct]
     // r[verify kv.direct_batch]
     // r[verify kv.direct_exists]

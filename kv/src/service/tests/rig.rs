@@ -178,6 +178,12 @@ impl Rig {
         words.iter().copied().map(protocol::lookup_answer).collect()
     }
 
+    /// A guest says that it used the block in this slot.
+    pub fn used(&mut self, slot: SlotRef) {
+        let mut context = ServiceContext { pool: &mut self.pool, clock_s: self.clock_s };
+        self.service.used(slot, &mut context);
+    }
+
     pub fn exists(&mut self, key: &Key) -> bool {
         match self.keys(1, kind::EXISTS, &[*key])[..] {
             [KeyOutcome::Done { .. }] => true,

@@ -266,6 +266,34 @@ fn a_capacity_in_blocks_evicts_the_oldest_before_the_new_goes_in() {
     rig.assert_clean();
 }
 
+// r[verify kv.used]
+#[test]
+fn uses_that_guests_tell_of_count_in_the_order_of_eviction() {
+    let mut rig = rig(Capacity::Blocks(2));
+    rig.publish(1, &key(1), 64);
+    rig.publish(1, &key(2), 64);
+    let slot = rig.lookup(&[key(1), key(2)])[0].unwrap();
+    rig.used(slot);
+    assert_eq!((rig.stats().hits, rig.stats().direct_hits), (2, 1));
+    rig.publish(1, &key(3), 64);
+    assert!(rig.exists(&key(1)) && !rig.exists(&key(2)));
+
+    // What is not published in this generation is of no age, and no slot at all is nothing.
+    let slot = rig.lookup(&[key(3), key(1)])[0].unwrap();
+    for generation in [0, slot.generation + 1, u32::MAX] {
+        rig.used(SlotRef { generation, ..slot });
+    }
+    for number in [4000, 4097, u32::MAX] {
+        rig.used(SlotRef { slot: number, generation: 1 });
+    }
+    let granted = rig.grant(1, 64);
+    rig.used(granted);
+    assert_eq!(rig.stats().direct_hits, 1);
+    rig.publish(1, &key(4), 64);
+    assert!(rig.exists(&key(1)) && !rig.exists(&key(3)));
+    rig.assert_clean();
+}
+
 // r[verify kv.capacity]
 #[test]
 fn a_capacity_in_bytes_counts_slots() {

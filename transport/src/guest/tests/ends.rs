@@ -317,6 +317,9 @@ fn a_second_attach_keeps_mappings_leases_and_reservations() {
         leased += 1;
     });
     assert_eq!(leased, 2, "old and new guard stand in the first table");
+    guest.note_use(slots[0]);
+    second.note_use(slots[1]);
+    assert_eq!(second_host.noted(), slots, "either handle notes in the log of the new attach");
     reservation.fill(1);
     assert_eq!(reservation.slot_for(&second), Ok(slots[1]));
     let in_use = DetachError::InUse { leases: 2, slots: 1, requests: 0 };

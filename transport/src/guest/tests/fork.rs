@@ -49,6 +49,10 @@ fn in_a_forked_child_every_method_refuses_and_every_drop_does_nothing() {
             guest.lease(slots[0]).err() == Some(LeaseError::Forked(Forked)),
             guest.detach(soon()) == Err(DetachError::Forked(Forked)),
             guest.reattach(soon()).is_err(),
+            {
+                guest.note_use(slots[0]);
+                true
+            },
             guest.end().is_none() && !guest.is_host_gone(),
             pending.try_wait().err() == Some(CallError::Forked(Forked)),
             guard.clone().slot() == slots[0],
@@ -59,6 +63,7 @@ fn in_a_forked_child_every_method_refuses_and_every_drop_does_nothing() {
     assert_eq!(code, 0, "the number of the first answer that was wrong");
     assert!(host.is_idle(), "neither a goodbye nor a slot given back");
     assert_eq!(host.leased(), [slots[0]]);
+    assert_eq!(host.noted(), []);
     let Some((reservation, guard, guest)) = held else { panic!("the child took the parent's") };
     assert!(guest.try_reserve(64).is_ok(), "the other slot is in stock");
     assert_eq!((reservation.slot(), guard.len()), (slots[2], 64));

@@ -121,6 +121,15 @@ fn areas_that_do_not_fit_the_welcome_are_refused() {
     );
     let error = area(altered(|welcome| welcome.row = 4.into()));
     assert!(matches!(error, AreaError::PeerRow { row: 4, .. }), "{error}");
+    for entries in [0, 12, 1 << 20, u64::MAX] {
+        let script = Script { touch_entries: entries, ..Script::default() };
+        let error = area(refused_by_guest(Areas::new(), script));
+        let AreaError::TouchEntries { entries: found } = error else { panic!("{error}") };
+        assert_eq!(found, entries);
+    }
+    let script = Script { touch_entries: 1 << 16, ..Script::default() };
+    let error = area(refused_by_guest(Areas::new(), script));
+    assert!(matches!(error, AreaError::Region(_)), "{error}");
     let areas = Areas::new();
     areas.name_pool(5);
     let error = area(refused_by_guest(areas, Script::default()));

@@ -1,13 +1,11 @@
 //! A host that does exactly what a test tells it, over real areas and a real socket.
 
 use crate::control::{ControlWriter, PeerFields};
-use crate::format::{
-    HostState, POOL_MAGIC, PeerState, RINGS_REQUEST_OFFSET, RingsHeader, Role,
-    TABLE_ALIGNMENT_BYTES,
-};
+use crate::format::{HostState, POOL_MAGIC, PeerState, RingsHeader, Role};
 use crate::guest::{Guest, GuestOptions};
-use crate::layout::{ControlLayout, Geometry};
+use crate::layout::{ControlLayout, Geometry, RingsLayout};
 use crate::socket::AttachSocket;
+use crate::touch::TouchReader;
 use crate::wire::{Hello, Welcome, kind};
 use onecopy_shm::{
     Access, Consumer, FrameHeader, LeaseScan, Mapping, Producer, Region, Sleeper, SlotRef,
@@ -30,6 +28,7 @@ pub(super) const CAPACITY: u32 = 4096;
 pub(super) const INLINE_MAX: u32 = 256;
 pub(super) const UNIT: u64 = 4096;
 const LEASES: u32 = 64;
+const TOUCH_ENTRIES: u32 = 16;
 
 pub(super) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
@@ -153,6 +152,8 @@ impl Areas {
 pub(super) struct Script {
     pub(super) serial: u32,
     pub(super) lease_serial: Option<u32>,
+    /// What the rings' header says of the touch log.
+    pub(super) touch_entries: u64,
     /// Changes the welcome before it leaves.
     pub(super) alter: fn(&mut Welcome),
     /// How many of the descriptors leave.
@@ -161,7 +162,8 @@ pub(super) struct Script {
 
 impl Default for Script {
     fn default() -> Script {
-        Script { serial: SERIAL, lease_serial: None, alter: |_| {}, descriptors: 5 }
+        let touch_entries = TOUCH_ENTRIES.into();
+        Script { serial: SERIAL, lease_serial: None, touch_entries, alter: |_| {}, descriptors: 5 }
     }
 }
 
@@ -174,6 +176,7 @@ pub(super) struct ScriptedHost {
     pub(super) replies: Producer,
     pub(super) rings: Region,
     pub(super) scan: LeaseScan,
+    touches: TouchReader,
     waker: Waker,
     /// The host's own word.
     sleeper: Sleeper,
@@ -191,9 +194,8 @@ impl ScriptedHost {
         let mut record = [0; size_of::<Hello>()];
         let received = socket.receive(&mut record, 2, soon()).unwrap();
         let (hello, role) = Hello::parse(&record[..received.length]).unwrap();
-        let ring_bytes = ring_layout(CAPACITY.into()).unwrap().size_bytes;
-        let stride = ring_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
-        let rings_bytes = RINGS_REQUEST_OFFSET + 2 * stride;
+        let layout = RingsLayout::new(CAPACITY, TOUCH_ENTRIES).unwrap();
+        let rings_bytes = layout.size_bytes;
         let rings_file = memory("rings", rings_bytes);
         let rings = map(&rings_file, rings_bytes).region(0, rings_bytes).unwrap();
         let set = |offset: usize, value: u64| {
@@ -201,6 +203,7 @@ impl ScriptedHost {
         };
         set(offset_of!(RingsHeader, serial), script.serial.into());
         set(offset_of!(RingsHeader, capacity_bytes), CAPACITY.into());
+        set(offset_of!(RingsHeader, touch_entries), script.touch_entries);
         let lease_bytes = lease_table_bytes(LEASES);
         let leases_file = memory("leases", lease_bytes);
         let leases = map(&leases_file, lease_bytes).region(0, lease_bytes).unwrap();
@@ -229,11 +232,12 @@ impl ScriptedHost {
         let borrowed: Vec<_> = handed.iter().map(AsFd::as_fd).collect();
         socket.send(welcome.as_bytes(), &borrowed, soon()).unwrap();
         let asleep = rings.read_word(offset_of!(RingsHeader, guest_asleep) as u64).unwrap();
-        let ring = |offset| rings.subregion(offset, ring_bytes).unwrap();
+        let ring = |offset| rings.subregion(offset, layout.ring_bytes).unwrap();
         ScriptedHost {
-            requests: Consumer::new(ring(RINGS_REQUEST_OFFSET), CAPACITY).unwrap(),
-            replies: Producer::new(ring(RINGS_REQUEST_OFFSET + stride), CAPACITY).unwrap(),
+            requests: Consumer::new(ring(layout.requests), CAPACITY).unwrap(),
+            replies: Producer::new(ring(layout.replies), CAPACITY).unwrap(),
             scan: LeaseScan::new(&leases, LEASES).unwrap(),
+            touches: TouchReader::new(&rings, layout.touches, TOUCH_ENTRIES).unwrap(),
             waker: Waker::new(asleep),
             sleeper: Sleeper::new(areas.control.host_asleep_word()),
             descriptors: received.descriptors,
@@ -360,6 +364,14 @@ impl ScriptedHost {
         leased
     }
 
+    /// Uses that the guest has noted since this was last asked.
+    pub(super) fn noted(&mut self) -> Vec<SlotRef> {
+        let mut noted = Vec::new();
+        self.touches.renew();
+        self.touches.take(|slot| noted.push(slot));
+        noted
+    }
+
     pub(super) fn heartbeat(&self) -> u64 {
         let offset = offset_of!(RingsHeader, guest_heartbeat) as u64;
         self.rings.read_word(offset).unwrap().load(Ordering::Relaxed)
@@ -416,7 +428,6 @@ pub(super) fn attached() -> (Guest, ScriptedHost) {
 
 /// Where the data of the answer ring begins in the rings file.
 pub(super) fn replies_offset() -> u64 {
-    let layout = ring_layout(CAPACITY.into()).unwrap();
-    let stride = layout.size_bytes.next_multiple_of(TABLE_ALIGNMENT_BYTES);
-    RINGS_REQUEST_OFFSET + stride + layout.data_offset
+    let replies = RingsLayout::new(CAPACITY, TOUCH_ENTRIES).unwrap().replies;
+    replies + ring_layout(CAPACITY.into()).unwrap().data_offset
 }

@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod scale;
 mod subject;
+mod summary;
 mod system;
 mod text;
 mod worker;

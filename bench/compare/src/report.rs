@@ -12,6 +12,7 @@ use crate::figures::{Figure, Figures, Row, Subject};
 use crate::machine::{Machine, Version};
 use crate::plan::Measure;
 use crate::plot::{Line, Plot};
+use crate::summary;
 use crate::system::{Placement, System};
 use crate::text;
 
@@ -46,11 +47,14 @@ impl Report<'_> {
     /// All tables, as Markdown.
     pub(crate) fn tables(&self) -> String {
         let mut out = self.machine.text();
-        let versions =
-            self.versions.iter().map(|Version { system, version }| format!("{system} {version}"));
+        let systems: Vec<System> = self.versions.iter().map(|version| version.system).collect();
+        // The version of onecopy is the commit.
+        let others = self.versions.iter().filter(|version| !version.system.is_onecopy());
+        let versions = others.map(|Version { system, version }| format!("{system} {version}"));
         let versions: Vec<String> = versions.collect();
         let _ = writeln!(out, ", {} at the end", self.load_at_end);
         let _ = writeln!(out, "{}\ncommit {}", versions.join("; "), self.machine.commit);
+        summary::table(&systems, self.figures, &mut out);
         for measure in Measure::ALL {
             self.table(measure, &mut out);
         }

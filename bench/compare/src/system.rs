@@ -44,6 +44,11 @@ impl System {
         System::Memcached,
     ];
 
+    /// Whether it is this project's own.
+    pub(crate) fn is_onecopy(self) -> bool {
+        matches!(self, System::OnecopyDirect | System::OnecopyRing)
+    }
+
     /// Whether no other process takes part in a get.
     pub(crate) fn gets_alone(self) -> bool {
         matches!(self, System::OnecopyDirect | System::Lmdb)

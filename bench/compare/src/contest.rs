@@ -14,6 +14,8 @@ use crate::plan::{GUESTS_MAX, Measure, Plan};
 use crate::process::Process;
 use crate::system::{Placement, System};
 
+/// Guests that share cores work for so many slices at a time, so that each of them has its turn.
+pub(crate) const SHARED_SLICES: u32 = 5;
 /// Memory that Memcached may use, in MiB, and its largest block.
 const MEMCACHED_MEBIBYTES: &str = "2048";
 const MEMCACHED_BLOCK_MAX: &str = "8m";
@@ -78,20 +80,22 @@ impl Contest {
         let size_bytes = if measure.is_rate() { crate::plan::BATCH_BYTES } else { number };
         let puts = measure == Measure::Put;
         self.go_on_duty(Duty { size_bytes, puts, yields })?;
-        let until = Span::after(plan.slice / 4 + Duration::from_millis(1), plan.slice);
-        let rates = if puts {
+        let is_shared = measure == Measure::Guests;
+        let slice = if is_shared { plan.slice * SHARED_SLICES } else { plan.slice };
+        let until = Span::after(plan.slice / 4 + Duration::from_millis(1), slice);
+        let rate = if puts {
             let Some(putter) = &mut self.putter else {
                 return Err(CompareError::WrongOrder { order: format!("{point:?}") });
             };
-            vec![rate(putter.ask(&Order::Put { size_bytes, until, yields })?)]
+            rate(putter.ask(&Order::Put { size_bytes, until, yields })?)
         } else {
             let batch = if measure == Measure::Batch { number as usize } else { 1 };
             let (blocks, look) = (plan.blocks(size_bytes), measure.look());
             let gets = Gets { size_bytes, blocks, batch, is_prefix: false, look, until, yields };
-            self.get_all(guests, gets)?
+            let team = self.guests.get_mut(..guests).unwrap_or_default();
+            if is_shared { rate_of_all(team, gets)? } else { rate_of_one(team, gets)? }
         };
         self.go_off_duty()?;
-        let rate: f64 = rates.iter().sum();
         Ok(if measure.is_rate() { rate } else { 1e9 / rate })
     }
 
@@ -108,12 +112,6 @@ impl Contest {
             }
         }
         self.go_off_duty()
-    }
-
-    fn get_all(&mut self, guests: usize, gets: Gets) -> Result<Vec<f64>, CompareError> {
-        let guests = &mut self.guests[..guests];
-        guests.iter_mut().try_for_each(|guest| guest.say(&Order::Get(gets)))?;
-        guests.iter_mut().map(|guest| guest.hear().map(rate)).collect()
     }
 
     fn place(
@@ -150,8 +148,23 @@ impl Contest {
     }
 }
 
+/// Blocks a second that one guest gets.
+pub(crate) fn rate_of_one(team: &mut [Process], gets: Gets) -> Result<f64, CompareError> {
+    let answers = team.iter_mut().take(1).map(|guest| guest.ask(&Order::Get(gets)).map(rate));
+    answers.sum()
+}
+
+/// Blocks a second that guests get together. Whoever has no core for a while still has got what it got
+/// by the end of the span, so it is the span that counts, and not for how long each of them worked.
+pub(crate) fn rate_of_all(team: &mut [Process], gets: Gets) -> Result<f64, CompareError> {
+    team.iter_mut().try_for_each(|guest| guest.say(&Order::Get(gets)))?;
+    let blocks = team.iter_mut().map(|guest| guest.hear().map(|(blocks, _)| blocks));
+    let blocks = blocks.sum::<Result<u64, _>>()?;
+    Ok(rate((blocks, gets.until.end_ns - gets.until.start_ns)))
+}
+
 /// Blocks a second.
-pub(crate) fn rate((blocks, nanoseconds): (u64, u64)) -> f64 {
+fn rate((blocks, nanoseconds): (u64, u64)) -> f64 {
     blocks as f64 * 1e9 / nanoseconds.max(1) as f64
 }
 

@@ -96,10 +96,10 @@ struct Peers {
     #[arg(long, value_delimiter = ',')]
     systems: Vec<System>,
     /// Rounds, after one that warms up.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Milliseconds of one measurement.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     slice_ms: u64,
     /// A directory for `compare.json` and the plots.
     #[arg(long)]

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::content::Look;
-use crate::contest::{host, rate, worker};
+use crate::contest::{SHARED_SLICES, host, rate_of_all, rate_of_one, worker};
 use crate::cores::{Cores, Side};
 use crate::error::CompareError;
 use crate::figures::Figures;
@@ -48,10 +48,10 @@ pub(crate) struct Scale {
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 1_000_000])]
     among: Vec<u64>,
     /// Rounds, after one that warms up.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Milliseconds of one measurement.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     slice_ms: u64,
     /// A directory for `scale.json` and the plots.
     #[arg(long)]
@@ -204,11 +204,11 @@ impl Field {
         for guest in &*team {
             cores.place(guest.id(), Side::Gets, placement)?;
         }
-        let until = Span::after(WARM_UP, slice);
-        let gets = way.gets(self.blocks, until, placement != Placement::Apart);
-        team.iter_mut().try_for_each(|guest| guest.say(&Order::Get(gets)))?;
-        let rates = team.iter_mut().map(|guest| guest.hear().map(rate));
-        rates.collect::<Result<Vec<f64>, _>>().map(|rates| rates.iter().sum())
+        if placement == Placement::Free {
+            let until = Span::after(WARM_UP, slice * SHARED_SLICES);
+            return rate_of_all(team, way.gets(self.blocks, until, true));
+        }
+        rate_of_one(team, way.gets(self.blocks, Span::after(WARM_UP, slice), false))
     }
 
     /// Compares every word of some blocks.

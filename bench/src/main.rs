@@ -20,6 +20,7 @@ mod readers;
 mod reclaim;
 mod report;
 mod restart;
+mod reuse;
 mod ring;
 mod rounds;
 mod socket;
@@ -99,6 +100,9 @@ enum Bench {
     },
     /// Serving again after a kill with 1,000 to a million published blocks, beside a segment without.
     Restart,
+    /// Publishing into a full cache while 64 guests hold 1,000 leases each, beside the same while they
+    /// hold none. `--trips` are the blocks of one round.
+    Reuse,
     /// What one host's core takes from 1 to 64 guests that publish and that look up, how even their
     /// shares are, and what idle guests cost. A round is 4 microseconds for each of its trips.
     Host,
@@ -113,7 +117,7 @@ enum Bench {
         #[arg(long)]
         core: Option<usize>,
     },
-    /// The host of `publish`, `lookup`, `host` and `restart`. Started by them.
+    /// The host of `publish`, `lookup`, `host`, `reuse` and `restart`. Started by them.
     #[command(hide = true)]
     CacheHost {
         segment: std::path::PathBuf,
@@ -189,6 +193,7 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Batch => batch::run(options, &cores, &mut report),
         Bench::Match => batch::run_match(options, &cores, &mut report),
         Bench::Readers => readers::run(options, &cores, &mut report),
+        Bench::Reuse => reuse::run(options, &cores, &mut report),
         Bench::Host => host::run(options, &cores, &mut report),
         Bench::Restart => restart::run(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),

@@ -26,6 +26,21 @@ struct Figure<'a> {
     slept_percent: Option<f64>,
     #[serde(flatten)]
     crowd: Option<Crowd>,
+    #[serde(flatten)]
+    looks: Option<Looks>,
+}
+
+/// What a host spends on looking through lease tables.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Looks {
+    /// Blocks that were evicted for each look.
+    pub(crate) evictions_per_look: f64,
+    /// Words of lease tables that a look has read.
+    pub(crate) words_per_look: f64,
+    /// Nanoseconds of a look.
+    pub(crate) ns_per_look: f64,
+    /// Nanoseconds of looking for each block that was evicted.
+    pub(crate) ns_per_eviction: f64,
 }
 
 /// Guests that ask at the same time.
@@ -54,6 +69,8 @@ pub(crate) struct Label<'a> {
     pub(crate) slept_percent: Option<f64>,
     /// For a figure of many guests together.
     pub(crate) crowd: Option<Crowd>,
+    /// For a figure of a host that evicts.
+    pub(crate) looks: Option<Looks>,
 }
 
 /// A span of time that has no baseline, measured many times.
@@ -150,6 +167,12 @@ impl Report {
                     wakes_per_1000: rounded(crowd.wakes_per_1000),
                     ..crowd
                 }),
+                looks: label.looks.map(|looks| Looks {
+                    evictions_per_look: rounded(looks.evictions_per_look),
+                    words_per_look: rounded(looks.words_per_look),
+                    ns_per_look: rounded(looks.ns_per_look),
+                    ns_per_eviction: rounded(looks.ns_per_eviction),
+                }),
             });
         }
         println!("{}: {ns:.1} ns", label.text);
@@ -164,6 +187,13 @@ impl Report {
         if let Some(Crowd { least_to_most, wakes_per_1000, .. }) = label.crowd {
             println!("  who got least got {least_to_most:.2} of what who got most did");
             println!("  the host woke a guest {wakes_per_1000:.1} times for 1,000 requests");
+        }
+        if let Some(looks) = label.looks {
+            let Looks { evictions_per_look, words_per_look, ns_per_look, ns_per_eviction } = looks;
+            println!(
+                "  a look read {words_per_look:.0} words of lease tables in {ns_per_look:.0} ns"
+            );
+            println!("  it served {evictions_per_look:.1} evictions, {ns_per_eviction:.1} ns each");
         }
     }
 }

@@ -54,6 +54,7 @@ fn each_figure_has_its_baseline() {
         ("restart", &["restart_1k", "restart_10k", "restart_100k", "restart_1m"]),
         ("wake", &["wake_round_trip"]),
         ("host", &HOST),
+        ("reuse", &["reuse_spare", "reuse_full"]),
     ] {
         let lines = figures(bench_name);
         let (header, figures) = lines.split_first().expect("a header");

@@ -52,6 +52,8 @@ pub struct Counters {
     pub lease_looks: u64,
     /// Words of lease tables that these looks have read, eight bytes each.
     pub lease_words_looked: u64,
+    /// Nanoseconds that these looks took.
+    pub lease_look_ns: u64,
 }
 
 impl<S: Service> Core<S> {
@@ -83,6 +85,7 @@ impl<S: Service> Core<S> {
             ("growth_failed", counters.growth_failed),
             ("lease_looks", counters.lease_looks),
             ("lease_words_looked", counters.lease_words_looked),
+            ("lease_look_ns", counters.lease_look_ns),
             ("clock_s", self.clock_s),
             ("ticks", self.tick),
             ("pool_bytes_max", self.geometry.pool_bytes_max),

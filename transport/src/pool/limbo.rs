@@ -7,6 +7,7 @@
 
 use super::carve::legal;
 use super::error::SlotError;
+use super::slots::SlotTable;
 use super::{SlotRef, VarSlotPool};
 use onecopy_shm::crash_point;
 use onecopy_shm::{SlotState, fence_before_scan};
@@ -53,8 +54,8 @@ impl VarSlotPool {
     /// the leases name is not believed. It is not called when nothing waits. The cost is that of
     /// the leases and of the limbo, not of the pool.
     pub fn reclaim(&mut self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> u32 {
-        self.reclaim_if_whole(&mut |visit| {
-            scan(visit);
+        self.reclaim_if_whole(&mut |marks| {
+            scan(&mut |leased| marks.note(leased));
             Looked::Whole
         })
     }
@@ -62,10 +63,7 @@ impl VarSlotPool {
     /// [`VarSlotPool::reclaim`] with a look that may turn out to be worth nothing: then nothing is
     /// freed.
     // r[impl pool.reclaim]
-    pub fn reclaim_if_whole(
-        &mut self,
-        scan: &mut dyn FnMut(&mut LeaseVisitor<'_>) -> Looked,
-    ) -> u32 {
+    pub fn reclaim_if_whole(&mut self, scan: &mut dyn FnMut(&mut Marks<'_>) -> Looked) -> u32 {
         if self.limbo.is_empty() {
             return 0;
         }
@@ -89,25 +87,37 @@ impl VarSlotPool {
     /// Marks the retired slots that these leases name; returns what the look says of itself.
     pub(super) fn mark_leased<Said>(
         &mut self,
-        scan: &mut dyn FnMut(&mut LeaseVisitor<'_>) -> Said,
+        scan: &mut dyn FnMut(&mut Marks<'_>) -> Said,
     ) -> Said {
-        let waiting = Waiting::new(&self.limbo);
+        let mut marks = Marks { waiting: Waiting::new(&self.limbo), slots: &mut self.slots };
         // edge: lease.check
         fence_before_scan();
-        scan(&mut |leased| {
-            if waiting.may_hold(leased.slot)
-                && let Some(entry) = self.slots.get_mut(leased.slot)
-                && entry.word.state() == SlotState::Retired
-                && entry.word.generation() == leased.generation
-            {
-                entry.previous = LEASED;
-            }
-        })
+        scan(&mut marks)
     }
 
     /// Whether a retired slot was marked; the mark is gone then.
     pub(super) fn take_mark(&mut self, slot: u32) -> bool {
         std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED
+    }
+}
+
+/// Is told of every lease that a look meets, and marks those of slots in limbo.
+pub struct Marks<'a> {
+    waiting: Waiting,
+    slots: &'a mut SlotTable,
+}
+
+impl Marks<'_> {
+    /// A lease names this slot, or a guest says so.
+    #[inline]
+    pub fn note(&mut self, leased: SlotRef) {
+        if self.waiting.may_hold(leased.slot)
+            && let Some(entry) = self.slots.get_mut(leased.slot)
+            && entry.word.state() == SlotState::Retired
+            && entry.word.generation() == leased.generation
+        {
+            entry.previous = LEASED;
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod write_off;
 
 pub use classes::{ClassIndex, ClassTable, TooLarge};
 pub use error::{GrantError, NoRoom, RecoverError, SlotError};
-pub use limbo::{LeaseVisitor, Looked};
+pub use limbo::{LeaseVisitor, Looked, Marks};
 use onecopy_shm::crash_point;
 pub use owners::Holding;
 pub use recover::{FoundSlot, Unfinished};

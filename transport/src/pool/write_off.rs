@@ -38,7 +38,7 @@ impl VarSlotPool {
         if self.limbo.is_empty() {
             return moved;
         }
-        self.mark_leased(scan);
+        self.mark_leased(&mut |marks| scan(&mut |leased| marks.note(leased)));
         let mut limbo = std::mem::take(&mut self.limbo);
         limbo.retain(|&slot| {
             let leased = self.take_mark(slot);

@@ -19,11 +19,15 @@ mod keys;
 mod lookup;
 mod pinned;
 mod store;
+#[cfg(feature = "tokio")]
+mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use block::{Block, BlockRef};
 pub use fill::{Fill, PublishOptions, Published, ToPublish};
+#[cfg(feature = "tokio")]
+pub use tasks::{AsyncCache, AttachTasksError};
 
 /// The longest that a deadline may lie ahead: long enough to mean "without end", and never a
 /// point in time that the clock does not have.

@@ -31,6 +31,7 @@ const UNSAFE_CODE: &[&str] = &[
     "transport/src/growth_helper/child.rs",
     "transport/src/guest/bytes.rs",
     "transport/src/guest/claim.rs",
+    "transport/src/guest/tasks/watched.rs",
     "transport/src/guest/tests/fork.rs",
     "transport/tests/guest/polling.rs",
 ];

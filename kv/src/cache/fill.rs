@@ -86,7 +86,7 @@ impl Cache {
         until: Instant,
     ) -> Result<Fill, ReserveError> {
         let reservation = self.repeatedly(until, |guest| guest.reserve(size_bytes, until))?;
-        Ok(Fill { reservation, cache: self.clone() })
+        Ok(Fill::new(reservation, self.clone()))
     }
 
     /// So many slots of at least this many bytes each; all or none.
@@ -97,7 +97,7 @@ impl Cache {
         let until = self.until();
         let reservations =
             self.repeatedly(until, |guest| guest.reserve_many(size_bytes, count, until))?;
-        let fill = |reservation| Fill { reservation, cache: self.clone() };
+        let fill = |reservation| Fill::new(reservation, self.clone());
         Ok(reservations.into_iter().map(fill).collect())
     }
 
@@ -225,6 +225,10 @@ impl Outcomes {
 }
 
 impl Fill {
+    pub(super) fn new(reservation: Reservation, cache: Cache) -> Fill {
+        Fill { reservation, cache }
+    }
+
     /// Bytes of the slot: at least what was asked for.
     pub fn slot_bytes(&self) -> u64 {
         self.reservation.slot_bytes()
@@ -277,7 +281,7 @@ impl Fill {
 
     /// Whether the slot is this guest's to publish. After a restart of the host it is not, if the host
     /// before has carried a publish out.
-    fn is_of(&self, guest: &Guest) -> bool {
+    pub(super) fn is_of(&self, guest: &Guest) -> bool {
         self.reservation.slot_for(guest).is_ok()
     }
 
@@ -326,7 +330,7 @@ impl PublishOptions {
 /// consumed nothing. One whose answer did not come may have: the slots are left to the host, which
 /// takes back what it did not get when this guest ends.
 // r[impl kv.refused_keeps]
-fn is_consumed<Answer>(answer: &Result<Answer, AskError>) -> bool {
+pub(super) fn is_consumed<Answer>(answer: &Result<Answer, AskError>) -> bool {
     match answer {
         Err(AskError::Call(CallError::Refused(_) | CallError::UnknownAnswer { .. })) => false,
         Err(AskError::Call(error)) => error.request_sent(),
@@ -334,7 +338,10 @@ fn is_consumed<Answer>(answer: &Result<Answer, AskError>) -> bool {
     }
 }
 
-fn outcome(answer: PublishAnswer, entry: &PublishEntry) -> Result<Published, PublishError> {
+pub(super) fn outcome(
+    answer: PublishAnswer,
+    entry: &PublishEntry,
+) -> Result<Published, PublishError> {
     let code = answer.code.get();
     let unknown = AskError::AnswerCode { kind: kind::PUBLISH, code };
     let slot_of = |word: u64| SlotRef::from_u64(word).ok_or(PublishError::BadSlot { slot: word });

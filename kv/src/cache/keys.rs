@@ -184,7 +184,7 @@ impl Cache {
     }
 }
 
-fn decode(kind: u8, answer: KeyAnswer) -> Result<KeyOutcome, AskError> {
+pub(super) fn decode(kind: u8, answer: KeyAnswer) -> Result<KeyOutcome, AskError> {
     answer.decode().ok_or(AskError::AnswerCode { kind, code: answer.code.get().into() })
 }
 
@@ -193,7 +193,7 @@ fn unexpected(kind: u8, outcome: KeyOutcome) -> AskError {
     AskError::AnswerCode { kind, code: outcome.encode().code.get().into() }
 }
 
-fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
+pub(super) fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
     match outcome {
         KeyOutcome::Done { .. } => Ok(true),
         KeyOutcome::NotFound => Ok(false),
@@ -201,7 +201,10 @@ fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
     }
 }
 
-fn deleted(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<bool, DeleteError> {
+pub(super) fn deleted(
+    key: &Key,
+    outcome: Result<KeyOutcome, AskError>,
+) -> Result<bool, DeleteError> {
     match outcome? {
         KeyOutcome::Done { .. } => Ok(true),
         KeyOutcome::NotFound => Ok(false),
@@ -211,7 +214,7 @@ fn deleted(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<bool, Del
     }
 }
 
-fn pinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, PinError> {
+pub(super) fn pinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, PinError> {
     match outcome? {
         KeyOutcome::Done { pins } => Ok(pins),
         KeyOutcome::NotFound => Err(PinError::NotFound { key: *key }),
@@ -220,7 +223,10 @@ fn pinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, PinEr
     }
 }
 
-fn unpinned(key: &Key, outcome: Result<KeyOutcome, AskError>) -> Result<u32, UnpinError> {
+pub(super) fn unpinned(
+    key: &Key,
+    outcome: Result<KeyOutcome, AskError>,
+) -> Result<u32, UnpinError> {
     match outcome? {
         KeyOutcome::Done { pins } => Ok(pins),
         KeyOutcome::NotFound => Err(UnpinError::NotFound { key: *key }),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use zerocopy::little_endian as le;
 
 /// How often a key is asked for again when its block goes between the answer and the lease.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 
 impl Cache {
     /// The block of this key, or `None`.
@@ -166,7 +166,7 @@ impl Cache {
     /// Leases the slot that the host named; `None` when the block has gone since, or the host: slots of
     /// another segment are others, and the lease of an attach that is over protects nothing.
     // r[impl kv.wrong_key]
-    fn lease(
+    pub(super) fn lease(
         &self,
         key: &Key,
         slot: SlotRef,

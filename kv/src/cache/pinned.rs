@@ -87,7 +87,7 @@ impl Cache {
     }
 
     /// False: this attach is over, and the next one was made without knowing of this.
-    fn note_pins(
+    pub(super) fn note_pins(
         &self,
         guest: &Guest,
         kind: u8,

@@ -26,7 +26,7 @@ impl Inner {
     }
 
     #[inline]
-    fn check_kind(&self, kind: u8) -> Result<(), CallError> {
+    pub(super) fn check_kind(&self, kind: u8) -> Result<(), CallError> {
         if (SERVICE_KIND_MIN..=SERVICE_KIND_MAX).contains(&kind) {
             Ok(())
         } else {
@@ -35,7 +35,7 @@ impl Inner {
     }
 
     #[inline]
-    fn check_inline(&self, length: u32) -> Result<(), CallError> {
+    pub(super) fn check_inline(&self, length: u32) -> Result<(), CallError> {
         if length <= self.inline_bytes_max {
             return Ok(());
         }

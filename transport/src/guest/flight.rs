@@ -2,8 +2,13 @@
 
 use super::Inner;
 use super::error::CallError;
+use super::link::LinkState;
+#[cfg(feature = "tokio")]
+use super::options::REQUESTS_MAX;
 use super::reply::Reply;
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// A request in flight. Dropping it abandons the request: the answer is discarded when it comes, and
@@ -56,6 +61,11 @@ impl Pending {
     /// # Errors
     /// [`CallError`]; [`CallError::Taken`] after the answer was taken.
     pub fn try_wait(&mut self) -> Result<Option<Reply>, CallError> {
+        self.look(|_, _| {})
+    }
+
+    /// The answer, if it is here; else `wait` is told of the request, with the mutex.
+    fn look(&mut self, wait: impl FnOnce(&mut LinkState, u32)) -> Result<Option<Reply>, CallError> {
         self.inner.enter()?;
         let request_id = self.request_id.ok_or(CallError::Taken)?;
         let link = &self.inner.link;
@@ -70,9 +80,28 @@ impl Pending {
             }
             None => match link.end_of(&mut state) {
                 Some(end) => Err(CallError::Link(end)),
-                None => Ok(None),
+                None => {
+                    wait(&mut state, request_id);
+                    Ok(None)
+                }
             },
         }
+    }
+
+    /// The answer, or the task is woken when it comes, or when nothing travels any more.
+    #[cfg(feature = "tokio")]
+    pub(super) fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Reply, CallError>> {
+        let inner = Arc::clone(&self.inner);
+        let looked = self.look(|state, request_id| {
+            let index = request_id & (REQUESTS_MAX - 1);
+            state.desk.parked.tasks.wait_for(index, context.waker());
+            // Somebody has to take it in.
+            inner.link.hand_over(state);
+        });
+        looked.transpose().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -38,6 +38,8 @@ mod request;
 mod reserve;
 mod slots;
 mod succession;
+#[cfg(feature = "tokio")]
+mod tasks;
 mod text;
 mod uses;
 mod wait;
@@ -58,6 +60,8 @@ pub use held::Reservation;
 pub use lease::{HoldsGuest, SlotGuard};
 pub use options::{GuestOptions, REQUESTS_MAX};
 pub use reply::Reply;
+#[cfg(feature = "tokio")]
+pub use tasks::{AsyncGuest, TasksError};
 
 use crate::Serial;
 use crate::control::ControlReader;

@@ -1,5 +1,7 @@
 //! Threads of this process that wait while one of them, the receiver, sleeps for all.
 
+#[cfg(feature = "tokio")]
+use super::tasks::Tasks;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -44,10 +46,12 @@ impl Parker {
     }
 }
 
-/// The threads that wait.
+/// The threads that wait, and the tasks.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     threads: Vec<(Wish, Arc<Parker>)>,
+    #[cfg(feature = "tokio")]
+    pub(super) tasks: Tasks,
 }
 
 impl Parked {
@@ -65,16 +69,24 @@ impl Parked {
 
     /// Wakes the thread that waits for this answer.
     pub(super) fn wake_for(&mut self, index: u32) {
+        #[cfg(feature = "tokio")]
+        self.tasks.wake_for(index);
         self.wake_where(|wish| wish == Wish::Answer(index));
     }
 
     /// Wakes those that wait for room: frames were taken in, so there may be some.
     pub(super) fn wake_for_room(&mut self) {
+        #[cfg(feature = "tokio")]
+        self.tasks.wake_for_room();
         self.wake_where(|wish| matches!(wish, Wish::Room(_)));
     }
 
-    /// Wakes one thread, to become the receiver.
+    /// Wakes one thread, or the driver of the tasks that wait, to become the receiver.
     pub(super) fn wake_one(&mut self) {
+        #[cfg(feature = "tokio")]
+        if self.tasks.wake_driver() {
+            return;
+        }
         if let Some((_, parker)) = self.threads.pop() {
             parker.wake();
         }
@@ -82,6 +94,8 @@ impl Parked {
 
     /// Wakes all: the link is over.
     pub(super) fn wake_all(&mut self) {
+        #[cfg(feature = "tokio")]
+        self.tasks.wake_all();
         self.wake_where(|_| true);
     }
 

@@ -87,6 +87,8 @@ impl Link {
     /// Nobody waits for this request any more.
     // r[impl guest.abandon]
     pub(super) fn abandon(&self, state: &mut LinkState, request_id: u32) {
+        #[cfg(feature = "tokio")]
+        state.desk.parked.tasks.forget(request_id & (REQUESTS_MAX - 1));
         if let Some(Answer::Slot { granted, .. }) = state.desk.pending.abandon(request_id) {
             self.return_slot(state, granted);
         }

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
+#[cfg(feature = "tokio")]
+mod tasks;
+
 /// How long a reservation waits before it asks again whether a reader is done: first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(16);
@@ -202,15 +205,7 @@ impl Inner {
             Ok(state) => return Ok(state),
             Err(refused) => refused,
         };
-        let for_room = matches!(
-            error,
-            ReserveError::Refused(
-                RequestError::Quota { .. }
-                    | RequestError::NoRoom { .. }
-                    | RequestError::Over(QuotaError::Slots { .. })
-            )
-        );
-        if !for_room || state.desk.magazines.is_empty() {
+        if !error.is_for_room() || state.desk.magazines.is_empty() {
             return Err((state, error));
         }
         let state = self.give_back_all(state, wanted, deadline)?;
@@ -289,6 +284,18 @@ impl Inner {
 }
 
 impl ReserveError {
+    /// Whether there may be room once stock of other classes is given back.
+    fn is_for_room(&self) -> bool {
+        matches!(
+            self,
+            ReserveError::Refused(
+                RequestError::Quota { .. }
+                    | RequestError::NoRoom { .. }
+                    | RequestError::Over(QuotaError::Slots { .. })
+            )
+        )
+    }
+
     /// Whether there may be room once somebody lets go of a lease.
     fn waits_for_readers(&self) -> bool {
         matches!(self, ReserveError::Refused(RequestError::NoRoom { limbo_slots: 1.., .. }))

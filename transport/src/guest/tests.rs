@@ -5,6 +5,6 @@ mod handshake;
 mod hostile;
 mod pulse;
 mod requests;
-mod scripted;
+pub(super) mod scripted;
 mod slots;
 mod uses;

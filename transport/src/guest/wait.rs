@@ -93,7 +93,7 @@ impl Link {
     }
 
     /// Whether there is something to take in, or room where room is wanted.
-    fn has_news(state: &mut LinkState, wish: Wish) -> bool {
+    pub(super) fn has_news(state: &mut LinkState, wish: Wish) -> bool {
         if state.consumer.is_ready() {
             return true;
         }
@@ -196,7 +196,7 @@ impl Link {
     }
 
     /// Sees to it that somebody sleeps on the socket while anybody waits.
-    fn hand_over(&self, state: &mut LinkState) {
+    pub(super) fn hand_over(&self, state: &mut LinkState) {
         if !state.has_receiver {
             state.desk.parked.wake_one();
         }

@@ -21,24 +21,24 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
-pub(super) const SERIAL: u32 = 3;
-pub(super) const ROW: u32 = 1;
-pub(super) const SEGMENT_ID: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
-pub(super) const CAPACITY: u32 = 4096;
-pub(super) const INLINE_MAX: u32 = 256;
-pub(super) const UNIT: u64 = 4096;
+pub(in crate::guest) const SERIAL: u32 = 3;
+pub(in crate::guest) const ROW: u32 = 1;
+pub(in crate::guest) const SEGMENT_ID: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+pub(in crate::guest) const CAPACITY: u32 = 4096;
+pub(in crate::guest) const INLINE_MAX: u32 = 256;
+pub(in crate::guest) const UNIT: u64 = 4096;
 const LEASES: u32 = 64;
 const TOUCH_ENTRIES: u32 = 16;
 
-pub(super) fn soon() -> Instant {
+pub(in crate::guest) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-pub(super) fn in_ms(milliseconds: u64) -> Instant {
+pub(in crate::guest) fn in_ms(milliseconds: u64) -> Instant {
     Instant::now() + Duration::from_millis(milliseconds)
 }
 
-pub(super) fn geometry() -> Geometry {
+pub(in crate::guest) fn geometry() -> Geometry {
     Geometry {
         granule_bytes: 64,
         unit_bytes: UNIT,
@@ -72,21 +72,21 @@ fn map(file: &OwnedFd, size_bytes: u64) -> Arc<Mapping> {
 }
 
 /// The areas of a segment.
-pub(super) struct Areas {
-    pub(super) control: ControlWriter,
-    pub(super) pool: Arc<Mapping>,
+pub(in crate::guest) struct Areas {
+    pub(in crate::guest) control: ControlWriter,
+    pub(in crate::guest) pool: Arc<Mapping>,
     control_file: OwnedFd,
     pool_file: OwnedFd,
 }
 
 impl Areas {
     /// A segment whose pool has 16 units.
-    pub(super) fn new() -> Areas {
+    pub(in crate::guest) fn new() -> Areas {
         Areas::of_segment(SEGMENT_ID)
     }
 
     /// The same of another segment.
-    pub(super) fn of_segment(segment_id: u128) -> Areas {
+    pub(in crate::guest) fn of_segment(segment_id: u128) -> Areas {
         let geometry = geometry();
         let control_bytes = ControlLayout::new(&geometry).size_bytes;
         let control_file = memory("control", control_bytes);
@@ -104,7 +104,7 @@ impl Areas {
     }
 
     /// Writes what the pool begins with.
-    pub(super) fn name_pool(&self, segment_id: u128) {
+    pub(in crate::guest) fn name_pool(&self, segment_id: u128) {
         let region = self.pool.region(0, 64).unwrap();
         let words = [POOL_MAGIC, segment_id as u64, (segment_id >> 64) as u64];
         for (offset, word) in (0..).step_by(8).zip(words) {
@@ -113,7 +113,7 @@ impl Areas {
     }
 
     /// Makes a slot of this size that is granted to the guest.
-    pub(super) fn grant(&self, slot: u32, offset: u64, slot_bytes: u64) -> SlotRef {
+    pub(in crate::guest) fn grant(&self, slot: u32, offset: u64, slot_bytes: u64) -> SlotRef {
         self.control.set_slot_place(slot, offset, slot_bytes);
         let word = SlotWord::decode(1 << 32).unwrap();
         let word = word.carve().unwrap().grant(SERIAL).unwrap();
@@ -122,24 +122,24 @@ impl Areas {
     }
 
     /// Publishes a granted slot.
-    pub(super) fn publish(&self, slot: SlotRef, length_bytes: u64) {
+    pub(in crate::guest) fn publish(&self, slot: SlotRef, length_bytes: u64) {
         self.control.set_slot_publication(slot.slot, length_bytes, &[9; 5], &[8; 7]);
         self.control.set_slot_word(slot.slot, SlotWord::published(slot.generation));
     }
 
     /// Retires a published slot.
-    pub(super) fn retire(&self, slot: SlotRef) {
+    pub(in crate::guest) fn retire(&self, slot: SlotRef) {
         let word = SlotWord::published(slot.generation).retire().unwrap();
         assert_eq!(word.state(), SlotState::Retired);
         self.control.set_slot_word(slot.slot, word);
     }
 
-    pub(super) fn region(&self, offset: u64, size_bytes: u64) -> Region {
+    pub(in crate::guest) fn region(&self, offset: u64, size_bytes: u64) -> Region {
         self.pool.region(offset, size_bytes).unwrap()
     }
 
     /// Bytes of the pool as words.
-    pub(super) fn fill(&self, offset: u64, size_bytes: u64, byte: u8) {
+    pub(in crate::guest) fn fill(&self, offset: u64, size_bytes: u64, byte: u8) {
         let region = self.region(offset, size_bytes);
         let word = u64::from_ne_bytes([byte; 8]);
         for offset in (0..size_bytes).step_by(8) {
@@ -149,15 +149,15 @@ impl Areas {
 }
 
 /// What a test may change about the attach.
-pub(super) struct Script {
-    pub(super) serial: u32,
-    pub(super) lease_serial: Option<u32>,
+pub(in crate::guest) struct Script {
+    pub(in crate::guest) serial: u32,
+    pub(in crate::guest) lease_serial: Option<u32>,
     /// What the rings' header says of the touch log.
-    pub(super) touch_entries: u64,
+    pub(in crate::guest) touch_entries: u64,
     /// Changes the welcome before it leaves.
-    pub(super) alter: fn(&mut Welcome),
+    pub(in crate::guest) alter: fn(&mut Welcome),
     /// How many of the descriptors leave.
-    pub(super) descriptors: usize,
+    pub(in crate::guest) descriptors: usize,
 }
 
 impl Default for Script {
@@ -168,25 +168,25 @@ impl Default for Script {
 }
 
 /// The host's end of one attach.
-pub(super) struct ScriptedHost {
-    pub(super) areas: Arc<Areas>,
-    pub(super) socket: AttachSocket,
-    pub(super) hello: Hello,
-    pub(super) requests: Consumer,
-    pub(super) replies: Producer,
-    pub(super) rings: Region,
-    pub(super) scan: LeaseScan,
+pub(in crate::guest) struct ScriptedHost {
+    pub(in crate::guest) areas: Arc<Areas>,
+    pub(in crate::guest) socket: AttachSocket,
+    pub(in crate::guest) hello: Hello,
+    pub(in crate::guest) requests: Consumer,
+    pub(in crate::guest) replies: Producer,
+    pub(in crate::guest) rings: Region,
+    pub(in crate::guest) scan: LeaseScan,
     touches: TouchReader,
     waker: Waker,
     /// The host's own word.
     sleeper: Sleeper,
     /// The guest's pidfd and eventfd.
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(in crate::guest) descriptors: Vec<OwnedFd>,
 }
 
 impl ScriptedHost {
     /// Takes a hello and answers it as the script says.
-    pub(super) fn welcome(
+    pub(in crate::guest) fn welcome(
         areas: Arc<Areas>,
         socket: AttachSocket,
         script: &Script,
@@ -250,7 +250,7 @@ impl ScriptedHost {
 
     /// The next request of the guest.
     #[track_caller]
-    pub(super) fn next(&mut self) -> (FrameHeader, Vec<u8>) {
+    pub(in crate::guest) fn next(&mut self) -> (FrameHeader, Vec<u8>) {
         let deadline = soon();
         loop {
             if let Some(frame) = self.requests.try_read().unwrap() {
@@ -264,13 +264,13 @@ impl ScriptedHost {
     }
 
     /// Whether the guest has sent nothing more.
-    pub(super) fn is_idle(&mut self) -> bool {
+    pub(in crate::guest) fn is_idle(&mut self) -> bool {
         !self.requests.is_ready()
     }
 
     /// Sends one frame and wakes the guest if it sleeps.
     #[track_caller]
-    pub(super) fn send(&mut self, kind: u8, flags: u8, request_id: u32, bytes: &[u8]) {
+    pub(in crate::guest) fn send(&mut self, kind: u8, flags: u8, request_id: u32, bytes: &[u8]) {
         let deadline = soon();
         let length = bytes.len() as u32;
         while !self.replies.has_room(length).unwrap() {
@@ -288,7 +288,7 @@ impl ScriptedHost {
     /// Answers requests with 200 bytes until one finds no room for that; with it the host goes to
     /// sleep, and its header is returned.
     #[track_caller]
-    pub(super) fn answer_until_full(&mut self) -> FrameHeader {
+    pub(in crate::guest) fn answer_until_full(&mut self) -> FrameHeader {
         loop {
             let (header, _) = self.next();
             if !self.replies.has_room(200).unwrap() {
@@ -301,12 +301,12 @@ impl ScriptedHost {
     }
 
     /// Says that the host sleeps.
-    pub(super) fn lie_down(&mut self) {
+    pub(in crate::guest) fn lie_down(&mut self) {
         self.sleeper.prepare();
     }
 
     /// How often the guest has rung since the host went to sleep. It is awake then.
-    pub(super) fn rings(&mut self) -> u64 {
+    pub(in crate::guest) fn rings(&mut self) -> u64 {
         self.sleeper.awake();
         let mut count = [0; 8];
         let read = rustix::io::read(&self.descriptors[1], &mut count);
@@ -316,7 +316,7 @@ impl ScriptedHost {
     /// Lets a guest that attached anew take over what it still uses: answers all of its handover, and
     /// returns the slots that it named.
     #[track_caller]
-    pub(super) fn hand_over(&mut self) -> Vec<SlotRef> {
+    pub(in crate::guest) fn hand_over(&mut self) -> Vec<SlotRef> {
         let mut slots = Vec::new();
         loop {
             let (header, bytes) = self.next();
@@ -334,14 +334,20 @@ impl ScriptedHost {
 
     /// Answers the next request with its own bytes.
     #[track_caller]
-    pub(super) fn echo(&mut self) -> FrameHeader {
+    pub(in crate::guest) fn echo(&mut self) -> FrameHeader {
         let (header, bytes) = self.next();
         self.send(header.kind, 0, header.request_id, &bytes);
         header
     }
 
     /// Grants slots of a class: in answer to a request, or unasked with id 0.
-    pub(super) fn send_grants(&mut self, kind: u8, request_id: u32, class: u64, slots: &[SlotRef]) {
+    pub(in crate::guest) fn send_grants(
+        &mut self,
+        kind: u8,
+        request_id: u32,
+        class: u64,
+        slots: &[SlotRef],
+    ) {
         let place = |slot: &SlotRef| [slot.to_u64(), self.areas.control.slot_offset(slot.slot)];
         let words = [class].into_iter().chain(slots.iter().flat_map(place));
         let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
@@ -350,7 +356,11 @@ impl ScriptedHost {
 
     /// Answers a refill.
     #[track_caller]
-    pub(super) fn refill(&mut self, class: u64, slots: &[SlotRef]) -> (FrameHeader, Vec<u8>) {
+    pub(in crate::guest) fn refill(
+        &mut self,
+        class: u64,
+        slots: &[SlotRef],
+    ) -> (FrameHeader, Vec<u8>) {
         let (header, bytes) = self.next();
         assert_eq!(header.kind, kind::REFILL);
         self.send_grants(kind::REFILL, header.request_id, class, slots);
@@ -358,32 +368,32 @@ impl ScriptedHost {
     }
 
     /// What is leased now.
-    pub(super) fn leased(&self) -> Vec<SlotRef> {
+    pub(in crate::guest) fn leased(&self) -> Vec<SlotRef> {
         let mut leased = Vec::new();
         self.scan.for_each(|slot| leased.push(slot));
         leased
     }
 
     /// Uses that the guest has noted since this was last asked.
-    pub(super) fn noted(&mut self) -> Vec<SlotRef> {
+    pub(in crate::guest) fn noted(&mut self) -> Vec<SlotRef> {
         let mut noted = Vec::new();
         self.touches.renew();
         self.touches.take(|slot| noted.push(slot));
         noted
     }
 
-    pub(super) fn heartbeat(&self) -> u64 {
+    pub(in crate::guest) fn heartbeat(&self) -> u64 {
         let offset = offset_of!(RingsHeader, guest_heartbeat) as u64;
         self.rings.read_word(offset).unwrap().load(Ordering::Relaxed)
     }
 
-    pub(super) fn guest_sleeps(&self) -> bool {
+    pub(in crate::guest) fn guest_sleeps(&self) -> bool {
         let offset = offset_of!(RingsHeader, guest_asleep) as u64;
         self.rings.read_word(offset).unwrap().load(Ordering::Relaxed) & 1 == 1
     }
 
     #[track_caller]
-    pub(super) fn wait_for_sleep(&self) {
+    pub(in crate::guest) fn wait_for_sleep(&self) {
         let deadline = soon();
         while !self.guest_sleeps() {
             assert!(Instant::now() < deadline, "the guest does not sleep");
@@ -408,12 +418,12 @@ fn peer(serial: u32, role: Role, lease_serial: u32) -> PeerFields {
     }
 }
 
-pub(super) fn options() -> GuestOptions {
+pub(in crate::guest) fn options() -> GuestOptions {
     GuestOptions { attach_deadline: Duration::from_secs(10), ..GuestOptions::at("/nowhere") }
 }
 
 /// A guest and its host.
-pub(super) fn attached_with(options: GuestOptions) -> (Guest, ScriptedHost) {
+pub(in crate::guest) fn attached_with(options: GuestOptions) -> (Guest, ScriptedHost) {
     let (ours, theirs) = AttachSocket::pair().unwrap();
     let host: JoinHandle<ScriptedHost> = thread::spawn(move || {
         ScriptedHost::welcome(Arc::new(Areas::new()), ours, &Script::default())
@@ -422,12 +432,12 @@ pub(super) fn attached_with(options: GuestOptions) -> (Guest, ScriptedHost) {
     (guest, host.join().unwrap())
 }
 
-pub(super) fn attached() -> (Guest, ScriptedHost) {
+pub(in crate::guest) fn attached() -> (Guest, ScriptedHost) {
     attached_with(options())
 }
 
 /// Where the data of the answer ring begins in the rings file.
-pub(super) fn replies_offset() -> u64 {
+pub(in crate::guest) fn replies_offset() -> u64 {
     let replies = RingsLayout::new(CAPACITY, TOUCH_ENTRIES).unwrap().replies;
     replies + ring_layout(CAPACITY.into()).unwrap().data_offset
 }

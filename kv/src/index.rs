@@ -23,6 +23,7 @@ use crate::format::{
 use crate::key::Key;
 
 mod audit;
+mod candidates;
 mod double;
 mod edges;
 mod error;
@@ -37,6 +38,7 @@ mod tests;
 mod writer;
 
 pub use audit::IndexFault;
+pub use candidates::Candidates;
 pub use error::{CreateIndexError, InsertError, OpenIndexError};
 pub use reader::IndexReader;
 pub use writer::IndexWriter;

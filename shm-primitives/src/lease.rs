@@ -31,6 +31,7 @@
 //! | `lease.reuse` | the 0 of the former lease (Acquire), then the next lease in the cell (Release) | as above | a look that finds the next lease comes after the former reads |
 //! | `lease.part` | the line marked full, a SeqCst fence, then the look at its cells | 0 in a cell, a SeqCst fence, then the load of the mark | no free cell is lost |
 
+mod held;
 mod lines;
 mod memory;
 mod scan;
@@ -42,6 +43,7 @@ use crate::format::LEASE_CELLS_PER_LINE;
 use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 use crate::sync::{Ordering, fence};
+use std::num::NonZeroU32;
 
 use lines::Lines;
 use memory::Memory;
@@ -84,7 +86,7 @@ pub struct LeaseTable {
 pub struct LeaseCell {
     index: u32,
     /// Which table of this process.
-    table: u64,
+    table: NonZeroU32,
 }
 
 impl LeaseCell {

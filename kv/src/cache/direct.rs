@@ -77,8 +77,7 @@ impl Cache {
         };
         let leased = match SlotGuard::lease_current_many(&guest, &slots[..count], is_wanted) {
             Ok(leased) => leased,
-            Err(LeaseError::CutOff) => return Ok(Direct::AskHost),
-            Err(error) => return Err(error.into()),
+            Err(error) => return not_leased(error),
         };
         let mut blocks = Vec::with_capacity(count);
         for ((key, &hash), guard) in keys.iter().zip(&hashes).zip(leased) {
@@ -150,27 +149,39 @@ impl Cache {
         hash: u64,
         key: &Key,
     ) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
-        let control = guest.control();
-        let mut found = Ok(None);
-        index.find(hash, |slot| {
-            let mut is_key = false;
-            let guard = SlotGuard::lease_current(guest.clone(), slot, |entry| {
-                is_key = has_key(entry, key);
-                is_key && !has_had_its_time(control, entry.note_word(EXPIRY_WORD))
+        for slot in index.candidates(hash) {
+            let mut is_over = false;
+            let leased = SlotGuard::lease_current(guest.clone(), slot, |entry| {
+                let expiry_word = entry.note_word(EXPIRY_WORD);
+                is_over = has_key(entry, key) && has_had_its_time(guest.control(), expiry_word);
+                has_key(entry, key) && !is_over
             });
-            found = guard.map(|guard| guard.map(Block::new));
-            is_key || found.is_err()
-        });
-        match found {
-            Ok(Some(block)) => Ok(Direct::Known(Some(block))),
-            Ok(None) if guest.is_known_over() => Ok(Direct::AskHost),
-            Ok(None) => {
-                guest.check_intact().map_err(LeaseError::Torn)?;
-                Ok(Direct::Known(None))
+            match leased {
+                Ok(Some(guard)) => return Ok(Direct::Known(Some(Block::new(guard)))),
+                Ok(None) if is_over => return Ok(Direct::Known(None)),
+                Ok(None) => {}
+                Err(error) => return not_leased(error),
             }
-            Err(LeaseError::CutOff) => Ok(Direct::AskHost),
-            Err(error) => Err(error.into()),
         }
+        missed(guest)
+    }
+}
+
+/// Nothing was found: the answer, unless an attach to another host is due.
+fn missed<T>(guest: &Guest) -> Result<Direct<Option<T>>, LookupError> {
+    if guest.is_known_over() {
+        return Ok(Direct::AskHost);
+    }
+    guest.check_intact().map_err(LeaseError::Torn)?;
+    Ok(Direct::Known(None))
+}
+
+/// An attach that was cut off may have another one behind it.
+#[cold]
+fn not_leased<T>(error: LeaseError) -> Result<Direct<T>, LookupError> {
+    match error {
+        LeaseError::CutOff => Ok(Direct::AskHost),
+        error => Err(error.into()),
     }
 }
 

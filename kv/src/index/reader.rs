@@ -3,16 +3,14 @@
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use onecopy_shm::{LINE_WORDS, ReadLine, ReadWord, ReadWords, Region};
+use onecopy_shm::{ReadLine, ReadWord, ReadWords, Region};
 
-use super::edges::{CREATE_LOAD, INSERT_LOAD, MASK_LOAD, OVERFLOW_LOAD, mutant};
+use super::candidates::{Candidates, places_of};
+use super::edges::{CREATE_LOAD, INSERT_LOAD, MASK_LOAD};
 use super::{
-    BUCKETS_MIN, Entry, OpenIndexError, bucket_at, buckets_in, fingerprint, hash_key, region_bytes,
-    word_index,
+    BUCKETS_MIN, Entry, OpenIndexError, bucket_at, buckets_in, hash_key, region_bytes, word_index,
 };
-use crate::format::{
-    INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader, OVERFLOW_BIT, PROBE_BUCKETS_MAX,
-};
+use crate::format::{INDEX_FORMAT_VERSION, INDEX_MAGIC, IndexHeader};
 use crate::key::Key;
 
 /// Finds keys in an index that another process writes. `Clone` and `Send`; takes no lock.
@@ -71,18 +69,14 @@ impl IndexReader {
     // r[impl index.find]
     #[inline]
     pub fn find(&self, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut mask = self.load_mask()?;
-        // Each turn needs a mask that is larger than the one before, so there are at most 64.
-        loop {
-            if let Some(slot) = self.search(mask, hash, &mut is_key) {
-                return Some(slot);
-            }
-            let larger = self.load_mask().filter(|&now| now > mask)?;
-            if mutant!("index_mask_unread") {
-                return None;
-            }
-            mask = larger;
-        }
+        self.candidates(hash).find(|slot| is_key(*slot))
+    }
+
+    /// The slots that may have the key of this hash, in the order in which [`IndexReader::find`] asks
+    /// about them.
+    #[inline]
+    pub fn candidates(&self, hash: u64) -> Candidates<'_> {
+        Candidates::new(self, hash)
     }
 
     /// Tells the processor that the home bucket of a hash will be searched soon.
@@ -99,37 +93,16 @@ impl IndexReader {
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
         let bucket = self.bucket(bucket_at(hash, 0, self.load_mask()?))?;
-        let wanted = fingerprint(hash);
-        (0..LINE_WORDS).find_map(|place| {
-            let entry = entry_of(&bucket, place);
-            (entry.fingerprint() == wanted && !entry.is_empty()).then_some(entry.slot())
-        })
-    }
-
-    /// The buckets that a key of this hash can be in.
-    // r[impl index.overflow]
-    #[inline]
-    fn search(&self, mask: u64, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
-        let wanted = fingerprint(hash);
-        for step in 0..PROBE_BUCKETS_MAX {
-            let bucket = self.bucket(bucket_at(hash, step, mask))?;
-            for place in 0..LINE_WORDS {
-                let entry = entry_of(&bucket, place);
-                if entry.fingerprint() == wanted && !entry.is_empty() && is_key(entry.slot()) {
-                    return Some(entry.slot());
-                }
-            }
-            // edge: index.insert; a bit that was cleared because its keys went to the upper half is
-            // read before the mask is.
-            if bucket.load(0, OVERFLOW_LOAD) & OVERFLOW_BIT == 0 {
-                return None;
-            }
+        let places = places_of(&bucket, hash);
+        if places == 0 {
+            return None;
         }
-        None
+        let entry = entry_of(&bucket, places.trailing_zeros() as usize);
+        (!entry.is_empty()).then_some(entry.slot())
     }
 
     #[inline]
-    fn bucket(&self, bucket: u64) -> Option<ReadLine<'_>> {
+    pub(super) fn bucket(&self, bucket: u64) -> Option<ReadLine<'_>> {
         self.words.line(word_index(bucket, 0)).ok()
     }
 
@@ -140,7 +113,7 @@ impl IndexReader {
 
     /// The mask, where it is one that the checked geometry allows.
     #[inline]
-    fn load_mask(&self) -> Option<u64> {
+    pub(super) fn load_mask(&self) -> Option<u64> {
         // edge: index.mask; the buckets that it lets in were filled before, and whoever missed an
         // entry because it was erased from the lower half sees the larger mask.
         let mask = self.mask.load(MASK_LOAD);
@@ -150,7 +123,7 @@ impl IndexReader {
 
 /// An entry of a bucket.
 #[inline]
-fn entry_of(bucket: &ReadLine<'_>, place: usize) -> Entry {
+pub(super) fn entry_of(bucket: &ReadLine<'_>, place: usize) -> Entry {
     // edge: index.insert; what the host wrote about a slot before it put the entry in is seen by
     // whoever loads the entry.
     Entry::from_word(bucket.load(place, INSERT_LOAD))

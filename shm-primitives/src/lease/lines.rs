@@ -7,12 +7,13 @@
 //! whoever finds that the line was full puts it into the pool, and whoever finds that a pooled line
 //! has become empty takes it off the list of lines that a look visits.
 
-use std::cell::RefCell;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64 as TableCounter;
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::atomic::AtomicU32 as TableCounter;
+use std::sync::{Arc, OnceLock, PoisonError};
 
+use super::held::{HELD, Held};
 use super::memory::Memory;
 use super::summary::{Shape, Summary};
 use super::{LeaseCell, LeaseScan, lease_table_bytes};
@@ -23,9 +24,6 @@ use crate::format::{LEASE_CELLS_PER_LINE, LINE_BYTES};
 use crate::region::{Region, Words};
 use crate::slot::SlotRef;
 use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, fence};
-
-/// Lines that a thread keeps for itself. Beyond that it parts with one for each that it takes.
-const LINES_PER_THREAD: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// Lines whose states are kept in one piece of memory, made when the first of them is used.
 const STATES_PER_PART: u32 = if cfg!(loom) { 8 } else { 4096 };
@@ -41,18 +39,18 @@ pub(super) struct Lines {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    /// Tells tables of this process apart; never used again.
-    table: u64,
+pub(super) struct Shared {
+    /// Tells tables of this process apart; not used again before 2^32 others.
+    table: NonZeroU32,
     capacity: u32,
     cells: Words,
     /// One for each line. Changed under `pool` only.
     states: Box<[OnceLock<Box<[AtomicU8]>>]>,
     pool: Mutex<Pool>,
-    process: ForkGuard,
+    pub(super) process: ForkGuard,
 }
 
-struct Pool {
+pub(super) struct Pool {
     /// Lines with a free cell that no thread owns.
     free: Vec<u32>,
     /// The first line that was never used.
@@ -63,25 +61,13 @@ struct Pool {
     summary: Summary,
 }
 
-/// The lines of one table that this thread owns.
-struct Held {
-    table: u64,
-    shared: Weak<Shared>,
-    lines: [u32; LINES_PER_THREAD],
-    /// How many of `lines` there are.
-    count: usize,
-    /// Which of `lines` to look at first: the one that last had room.
-    current: usize,
-}
-
-#[cfg(not(loom))]
-std::thread_local! {
-    /// What this thread owns, of any number of tables.
-    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
-}
-#[cfg(loom)]
-loom::thread_local! {
-    static HELD: RefCell<Vec<Held>> = RefCell::new(Vec::new());
+/// The number of the next table; 0 is none.
+fn table_number(tables: &TableCounter) -> NonZeroU32 {
+    loop {
+        if let Some(number) = NonZeroU32::new(tables.fetch_add(1, Ordering::Relaxed)) {
+            return number;
+        }
+    }
 }
 
 /// Refuses a capacity that is no whole number of lines, or that the region has no room for, and a
@@ -109,7 +95,7 @@ impl Lines {
         memory: Memory,
     ) -> Result<Lines, LeaseTableError> {
         /// Tables made so far in this process; not shared memory, so not the model checker's.
-        static TABLES: TableCounter = TableCounter::new(0);
+        static TABLES: TableCounter = TableCounter::new(1);
         check_capacity(region, capacity)?;
         let taken = region.word(0)?;
         let found = taken.load(Ordering::Relaxed);
@@ -119,7 +105,7 @@ impl Lines {
         let shape = Shape::new(capacity);
         let parts = (capacity / LEASE_CELLS_PER_LINE).div_ceil(STATES_PER_PART);
         let shared = Shared {
-            table: TABLES.fetch_add(1, Ordering::Relaxed),
+            table: table_number(&TABLES),
             capacity,
             cells: region.words(shape.cells_offset, u64::from(capacity))?,
             states: (0..parts).map(|_| OnceLock::new()).collect(),
@@ -177,19 +163,18 @@ impl Lines {
         const END: Ordering = Ordering::Relaxed;
         // The index is one that `take` gave out, so the store does not fail.
         let _ = shared.cells.store(u64::from(cell.index), 0, END);
-        let line = cell.index / LEASE_CELLS_PER_LINE;
-        if !self.is_own(line) {
-            shared.tell_of_room(line);
+        if !self.note_free(cell.index) {
+            shared.tell_of_room(cell.index / LEASE_CELLS_PER_LINE);
         }
     }
 
-    /// Whether this thread owns the line.
+    /// Tells the thread that owns the line, if it is this one, that a cell of it is free; whether it is.
     #[inline]
-    fn is_own(&self, line: u32) -> bool {
+    fn note_free(&self, index: u32) -> bool {
         let own = HELD.try_with(|held| {
-            let held = held.try_borrow().ok()?;
-            let held = held.iter().find(|held| held.table == self.shared.table)?;
-            Some(held.lines().contains(&line))
+            let mut held = held.try_borrow_mut().ok()?;
+            let held = held.iter_mut().find(|held| held.table == self.shared.table)?;
+            Some(held.note_free(index))
         });
         matches!(own, Ok(Some(true)))
     }
@@ -204,13 +189,7 @@ impl Lines {
     }
 
     fn nothing_held(&self) -> Held {
-        Held {
-            table: self.shared.table,
-            shared: Arc::downgrade(&self.shared),
-            lines: [0; LINES_PER_THREAD],
-            count: 0,
-            current: 0,
-        }
+        Held::new(self.shared.table, &self.shared)
     }
 
     /// Gives back this thread's lines, as its end does.
@@ -250,12 +229,13 @@ impl Shared {
         const BEGIN: Ordering = Ordering::Relaxed;
         // `find` had the index from this table, so the store does not fail.
         let _ = self.cells.store(u64::from(index), bits, BEGIN);
+        held.note_taken(index);
         Ok(LeaseCell { index, table: self.table })
     }
 
     /// A cell of this line that holds no lease.
     #[inline]
-    fn free_cell(&self, line: u32) -> Option<u32> {
+    pub(super) fn free_cell(&self, line: u32) -> Option<u32> {
         self.cells_of(line).find(|&index| self.is_free(index))
     }
 
@@ -272,7 +252,7 @@ impl Shared {
     }
 
     #[inline]
-    fn is_free(&self, index: u32) -> bool {
+    pub(super) fn is_free(&self, index: u32) -> bool {
         // edge: lease.reuse and lease.unlist: another thread may have ended the former lease.
         #[cfg(not(onecopy_mutant = "lease_find_relaxed"))]
         const FIND: Ordering = Ordering::Acquire;
@@ -324,7 +304,7 @@ impl Shared {
 
     /// Ends this thread's ownership of the line.
     // r[impl lease.nothing-lost]
-    fn part(&self, pool: &mut Pool, line: u32) {
+    pub(super) fn part(&self, pool: &mut Pool, line: u32) {
         self.set_state(line, FULL);
         // edge: lease.part: either the look at the cells sees a release that is under way, or the
         // releasing thread sees that the line is full.
@@ -394,7 +374,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pool> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Pool> {
         // Nothing in here can panic half-way, so a poisoned pool is as good as any.
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -402,59 +382,6 @@ impl Shared {
     fn scan(&self) -> LeaseScan {
         let summary = self.lock().summary.reader();
         LeaseScan::over(summary, self.cells.reader(), self.capacity)
-    }
-}
-
-impl Held {
-    fn lines(&self) -> &[u32] {
-        self.lines.get(..self.count).unwrap_or_default()
-    }
-
-    /// A free cell in one of the lines.
-    #[inline]
-    fn find(&mut self, shared: &Shared) -> Option<u32> {
-        for step in 0..self.count {
-            let place = (self.current + step) % self.count;
-            let cell = self.lines().get(place).and_then(|&line| shared.free_cell(line));
-            if cell.is_some() {
-                self.current = place;
-                return cell;
-            }
-        }
-        None
-    }
-
-    /// Notes one more line and makes it the current one; returns the line it takes the place of.
-    fn add(&mut self, line: u32) -> Option<u32> {
-        if self.count < LINES_PER_THREAD {
-            self.current = self.count;
-            self.count += 1;
-            self.lines[self.current] = line;
-            return None;
-        }
-        // The one after the current one has been looked at, and left, the longest time ago.
-        self.current = (self.current + 1) % self.count;
-        Some(std::mem::replace(&mut self.lines[self.current], line))
-    }
-}
-
-impl Drop for Held {
-    // r[impl lease.thread-end]
-    fn drop(&mut self) {
-        // A model that fails drops what its threads had when it is no longer running.
-        #[cfg(loom)]
-        if std::thread::panicking() {
-            return;
-        }
-        let Some(shared) = self.shared.upgrade() else { return };
-        // A forked child does not have the cells, and its end is not the end of our thread.
-        if self.count == 0 || !shared.process.is_this_process() {
-            return;
-        }
-        let mut pool = shared.lock();
-        for &line in self.lines() {
-            shared.part(&mut pool, line);
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! A host whose cache answers what it should not.
 
 use super::rig::{TestHost, key};
+use crate::cache::LookupPath;
 use crate::error::{AskError, DeleteError, LookupError, PublishError};
 use crate::protocol::{KeyOutcome, kind};
 use crate::service::{CacheService, CacheServiceOptions};
 use onecopy_shm::SlotRef;
 use onecopy_transport::Serial;
 use onecopy_transport::audit::AuditReport;
+use onecopy_transport::guest::CallError;
 use onecopy_transport::layout::Geometry;
 use onecopy_transport::pool::{ClassIndex, VarSlotPool};
 use onecopy_transport::service::{
@@ -15,6 +17,7 @@ use onecopy_transport::service::{
 use onecopy_transport::wire::RequestError;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// What is said instead of the next answers to one kind of request.
@@ -79,6 +82,23 @@ fn liar() -> (TestHost, impl Fn(u8, &[u8])) {
 
 fn word(slot: SlotRef) -> [u8; 8] {
     slot.to_u64().to_le_bytes()
+}
+
+#[test]
+fn a_call_whose_time_is_over_says_so() {
+    let lies = Lies::default();
+    let cache = CacheService::new(CacheServiceOptions::default());
+    let host = TestHost::serving(Liar { cache, lies: Arc::clone(&lies) });
+    let cache = host.attach().with_lookup(LookupPath::Ring);
+    let late = cache.with_deadline(Duration::ZERO);
+    // The host cannot answer before it has looked for a lie.
+    let held = lies.lock().unwrap();
+    let error = late.lookup(&key(1)).unwrap_err();
+    let LookupError::Ask(AskError::Call(error)) = error else { panic!("{error:?}") };
+    assert!(matches!(error, CallError::DeadlineExceeded { .. }), "{error}");
+    drop(held);
+    assert!(cache.with_deadline(Duration::MAX).lookup(&key(1)).unwrap().is_none());
+    host.assert_clean();
 }
 
 // r[verify kv.lookup_retry]

@@ -230,19 +230,6 @@ fn a_full_pool_whose_room_is_in_another_class_says_so() {
     host.assert_clean();
 }
 
-#[test]
-fn a_call_whose_time_is_over_says_so() {
-    let host = TestHost::start();
-    let cache = host.attach();
-    let late = cache.with_deadline(Duration::ZERO);
-    // The answer may be quicker than the look at the clock.
-    let error = (0..1000).find_map(|_| late.lookup(&key(1)).err());
-    let Some(LookupError::Ask(AskError::Call(error))) = error else { panic!("{error:?}") };
-    assert!(matches!(error, CallError::DeadlineExceeded { .. }), "{error}");
-    assert!(cache.with_deadline(Duration::MAX).lookup(&key(1)).unwrap().is_none());
-    host.assert_clean();
-}
-
 /// A service that is no cache.
 struct Other;
 

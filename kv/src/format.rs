@@ -8,7 +8,7 @@ use std::mem::{align_of, offset_of, size_of};
 /// First word of an index: the bytes `onindex\0`.
 pub const INDEX_MAGIC: u64 = u64::from_le_bytes(*b"onindex\0");
 /// Version of the index as laid out here; a different one is refused.
-pub const INDEX_FORMAT_VERSION: u64 = 1;
+pub const INDEX_FORMAT_VERSION: u64 = 2;
 /// Entries of a bucket.
 pub const BUCKET_ENTRIES: u64 = 8;
 /// Buckets that a key can be in: its home and those behind it.
@@ -31,7 +31,9 @@ pub struct IndexHeader {
     pub buckets_max: u64,
     /// What the hash of a key starts from. Never changes.
     pub seed: u64,
-    reserved: [u64; 3],
+    /// Odd while a new life of the host makes the index anew, and then one more.
+    pub life: u64,
+    reserved: [u64; 2],
 }
 
 /// One bucket, a cache line. Written by the host alone.
@@ -55,7 +57,8 @@ const _: () = {
     assert!(offset_of!(IndexHeader, mask) == 16);
     assert!(offset_of!(IndexHeader, buckets_max) == 24);
     assert!(offset_of!(IndexHeader, seed) == 32);
-    assert!(offset_of!(IndexHeader, reserved) == 40);
+    assert!(offset_of!(IndexHeader, life) == 40);
+    assert!(offset_of!(IndexHeader, reserved) == 48);
     assert!(size_of::<IndexBucket>() == 64);
     assert!(align_of::<IndexBucket>() == 64);
     assert!(offset_of!(IndexBucket, entries) == 0);

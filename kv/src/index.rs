@@ -27,6 +27,7 @@ mod candidates;
 mod double;
 mod edges;
 mod error;
+mod life;
 #[cfg(test)]
 #[cfg(loom)]
 mod loom;

@@ -24,8 +24,8 @@ pub(super) const BATCH: usize = 64;
 pub(super) enum Direct<T> {
     /// The answer.
     Known(T),
-    /// Only the host can tell: there is no index to search, the link to it is over (and an attach to
-    /// the next one is due), or this attach was cut off.
+    /// Only the host can tell: there is no index to search or it is made anew, the link to the host is
+    /// over (and an attach to the next one is due), or this attach was cut off.
     AskHost,
 }
 
@@ -115,11 +115,11 @@ impl Cache {
         let mut hashes = [0; BATCH];
         let mut slots = [None; BATCH];
         gather(&guest, &index, keys, &mut hashes, &mut slots);
-        let control = guest.control();
+        let (control, life) = (guest.control(), index.life());
         for ((key, &hash), &slot) in keys.iter().zip(&hashes).zip(&slots) {
             let is_there = slot.is_some_and(|slot| holds(control, slot, key))
                 || index.find(hash, |slot| holds(control, slot, key)).is_some();
-            if !is_there && guest.is_known_over() {
+            if !is_there && !is_missing(&guest, &index, life)? {
                 return Ok(Direct::AskHost);
             }
             if !each(is_there) {
@@ -149,6 +149,7 @@ impl Cache {
         hash: u64,
         key: &Key,
     ) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
+        let life = index.life();
         for slot in index.candidates(hash) {
             let mut is_over = false;
             let leased = SlotGuard::lease_current(guest.clone(), slot, |entry| {
@@ -163,17 +164,18 @@ impl Cache {
                 Err(error) => return not_leased(error),
             }
         }
-        missed(guest)
+        if !is_missing(guest, index, life)? {
+            return Ok(Direct::AskHost);
+        }
+        Ok(Direct::Known(None))
     }
 }
 
-/// Nothing was found: the answer, unless an attach to another host is due.
-fn missed<T>(guest: &Guest) -> Result<Direct<Option<T>>, LookupError> {
-    if guest.is_known_over() {
-        return Ok(Direct::AskHost);
-    }
+/// Whether what was not found is not there. Else the index was made anew meanwhile, or an attach to
+/// another host is due. `life` is that of the index before the search.
+fn is_missing(guest: &Guest, index: &IndexReader, life: u64) -> Result<bool, LookupError> {
     guest.check_intact().map_err(LeaseError::Torn)?;
-    Ok(Direct::Known(None))
+    Ok(index.was_whole(life) && !guest.is_known_over())
 }
 
 /// An attach that was cut off may have another one behind it.

@@ -4,4 +4,5 @@ mod direct;
 mod liar;
 mod life;
 mod one_by_one;
+mod races;
 mod rig;

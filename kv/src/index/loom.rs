@@ -136,3 +136,32 @@ fn a_key_behind_its_home_is_found_while_the_index_doubles() {
     };
     race_with_a_doubling(prepare, HOME, 8);
 }
+
+// r[verify index.life]
+#[test]
+fn a_key_is_found_or_the_index_is_known_to_be_made_anew() {
+    static FOUND: Seen = Seen::new();
+    static MISSED: Seen = Seen::new();
+    loom::model(|| {
+        let region = region();
+        let mut earlier = IndexWriter::create(&region, 8, SEED).unwrap();
+        earlier.insert(HOME, 1).unwrap();
+        let reader = IndexReader::open(&region).unwrap();
+        let reader = thread::spawn(move || {
+            let life = reader.life();
+            match reader.find(HOME, |slot| slot == 1) {
+                Some(_) => FOUND.count(),
+                None => {
+                    MISSED.count();
+                    assert!(!reader.was_whole(life));
+                }
+            }
+        });
+        let mut index = IndexWriter::create_anew(&region, 8, SEED).unwrap();
+        index.insert(HOME, 1).unwrap();
+        index.set_whole();
+        reader.join().unwrap();
+    });
+    FOUND.assert_some();
+    MISSED.assert_some();
+}

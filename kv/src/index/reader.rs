@@ -7,6 +7,7 @@ use onecopy_shm::{ReadLine, ReadWord, ReadWords, Region};
 
 use super::candidates::{Candidates, places_of};
 use super::edges::{CREATE_LOAD, INSERT_LOAD, MASK_LOAD};
+use super::life::LIFE_OFFSET;
 use super::{
     BUCKETS_MIN, Entry, OpenIndexError, bucket_at, buckets_in, hash_key, region_bytes, word_index,
 };
@@ -18,6 +19,7 @@ use crate::key::Key;
 pub struct IndexReader {
     words: ReadWords,
     mask: ReadWord,
+    pub(super) life: ReadWord,
     buckets_max: u64,
     seed: u64,
 }
@@ -52,7 +54,8 @@ impl IndexReader {
         let words = region_bytes(buckets_max).unwrap_or(u64::MAX) / size_of::<u64>() as u64;
         let words = region.read_words(0, words)?;
         let seed = load(offset_of!(IndexHeader, seed))?;
-        Ok(IndexReader { words, mask, buckets_max, seed })
+        let life = field(LIFE_OFFSET as usize)?;
+        Ok(IndexReader { words, mask, life, buckets_max, seed })
     }
 
     /// The hash of a key in this index.

@@ -9,6 +9,7 @@ use onecopy_shm::{Region, Word, Words};
 
 use super::double::Phase;
 use super::edges::{CREATE_STORE, INSERT_STORE};
+use super::life::LIFE_OFFSET;
 use super::{
     BUCKETS_MIN, CreateIndexError, Entry, InsertError, bucket_at, buckets_in, hash_key, probe,
     region_bytes, word_index,
@@ -23,6 +24,7 @@ use crate::key::Key;
 pub struct IndexWriter {
     words: Words,
     pub(super) mask_word: Word,
+    pub(super) life_word: Word,
     pub(super) mask: u64,
     seed: u64,
     pub(super) count: u64,
@@ -140,11 +142,13 @@ impl IndexWriter {
         let words = region_bytes(buckets_max).unwrap_or(u64::MAX) / size_of::<u64>() as u64;
         let words = region.words(0, words)?;
         let mask_word = region.word(offset_of!(IndexHeader, mask) as u64)?;
+        let life_word = region.word(LIFE_OFFSET)?;
         let passing = vec![0; usize::try_from(mask + 1).unwrap_or(usize::MAX)];
         let (phase, buckets_ready) = (Phase::Stable, mask + 1);
         Ok(IndexWriter {
             words,
             mask_word,
+            life_word,
             mask,
             seed,
             count: 0,

@@ -5,13 +5,12 @@
 //! meanwhile, cannot mislead anybody.
 
 use super::{CacheServiceOptions, Core, Usage, pins};
-use crate::index::{CreateIndexError, IndexWriter, buckets_for, region_bytes};
+use crate::index::{IndexWriter, buckets_for};
 use crate::note::{Cold, Note, USED_WORD, is_expired};
 use crate::stats::CacheStats;
-use onecopy_shm::{Region, SlotRef};
+use onecopy_shm::SlotRef;
 use onecopy_transport::pool::ClassIndex;
 use onecopy_transport::service::{Found, ServiceContext, ServiceError, ServiceStart};
-use std::sync::atomic::Ordering;
 
 /// Most blocks of each class whose use is noted in one tick: a cache miss each.
 const NOTES_PER_TICK: usize = 512;
@@ -74,6 +73,7 @@ impl Core {
     /// is done with them; they have all been found by then.
     // r[impl kv.recover_order]
     pub(super) fn settle_found(&mut self) {
+        self.index.set_whole();
         if self.found.is_empty() {
             return;
         }
@@ -107,22 +107,9 @@ pub(super) fn buckets_max(slots: u64) -> u64 {
 fn make_index(start: &ServiceStart<'_>, seed: u64) -> Result<IndexWriter, ServiceError> {
     let ready = buckets_max(start.slots_ready.min(start.geometry.slots_max));
     let buckets = buckets_max(start.slots_published).min(ready);
-    let made = if start.fresh { Ok(()) } else { clear(&start.region, buckets) };
-    let made = made.and_then(|()| IndexWriter::create(&start.region, buckets, seed));
+    let create = if start.fresh { IndexWriter::create } else { IndexWriter::create_anew };
+    let made = create(&start.region, buckets, seed);
     let mut index = made.map_err(|error| ServiceError { reason: error.to_string() })?;
     index.set_buckets_ready(ready);
     Ok(index)
-}
-
-/// Zeroes an index of so many buckets, from its start: the first word says what stands there. What an
-/// earlier life had behind is written over before anybody is led there.
-fn clear(region: &Region, buckets: u64) -> Result<(), CreateIndexError> {
-    let count = region_bytes(buckets).unwrap_or(u64::MAX).min(region.size_bytes()) / 8;
-    let words = region.words(0, count)?;
-    for index in 0..count {
-        // In bounds, since there are that many.
-        let stored = words.store(index, 0, Ordering::Relaxed);
-        debug_assert!(stored.is_ok(), "{stored:?}");
-    }
-    Ok(())
 }

@@ -100,6 +100,15 @@ impl TestHost {
         assert!(report.is_clean(), "{report}");
     }
 
+    /// Leaves the segment to a next host, in its place.
+    pub fn next(&mut self, service: impl Service + 'static) {
+        self.leave();
+        let next = TestHost::at(&self.segment, service);
+        let dir = self._dir.take();
+        *self = next;
+        self._dir = dir;
+    }
+
     /// Says goodbye; the segment stays.
     pub fn leave(&mut self) {
         let _ = self.handle.leave();

@@ -132,3 +132,20 @@ fn the_smallest_ring_serves_every_command() {
     assert_eq!(host.guest(&replay).done().json()["hits"], 200);
     host.leave().done();
 }
+
+// r[verify cli.serve.polling]
+#[test]
+fn a_host_that_polls_never_lies_down() {
+    let space = Space::new();
+    for (name, options, never_sleeps) in
+        [("polling", &["--polling"][..], true), ("sleeping", &[], false)]
+    {
+        let host = Host::start(&space.join(name), options);
+        host.put("block", b"bytes").done();
+        assert_eq!(host.guest(&["get", "block"]).done().stdout, b"bytes");
+        // Another guest is a process of its own: it takes longer than any host looks before it sleeps.
+        let stat = host.guest(&["stat", "--json"]).done().json();
+        assert_eq!(stat["sleeps"] == 0, never_sleeps, "{stat}");
+        host.leave().done();
+    }
+}

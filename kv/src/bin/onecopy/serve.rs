@@ -87,6 +87,7 @@ fn capacity(args: &ServeArgs) -> Capacity {
 
 // r[impl cli.serve.size]
 // r[impl cli.serve.ring]
+// r[impl cli.serve.polling]
 // r[impl cli.serve.restart-grace]
 // r[impl cli.serve.kill]
 // r[impl cli.serve.quotas]

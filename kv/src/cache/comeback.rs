@@ -14,12 +14,16 @@ use std::time::{Duration, Instant};
 /// First pause between two tries to attach; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LAST: Duration = Duration::from_millis(50);
+/// How long a lookup that needs no host may be held up by the attach to the next one.
+const IN_PASSING: Duration = Duration::from_millis(20);
 
 /// What all handles to one guest share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Since when there has been no host, while there is none.
     outage: Mutex<Option<Instant>>,
+    /// When a lookup that needs no host last tried to attach to the next one.
+    tried_in_passing: Mutex<Option<Instant>>,
     pub(super) pinned: Pinned,
     /// Keys that the host was asked about although lookups are direct.
     asked: AtomicU64,
@@ -154,6 +158,24 @@ impl Cache {
                     pause = (pause * 2).min(PAUSE_LAST);
                 }
             }
+        }
+    }
+
+    /// After a lookup that needed no host: tries to attach to the next one, now and then, so that it hears
+    /// of what is used and need not wait for this guest.
+    // r[impl kv.direct_returns]
+    #[cold]
+    pub(super) fn come_back_in_passing(&self, guest: &Guest) {
+        let now = Instant::now();
+        let is_due = |tried: Instant| now.saturating_duration_since(tried) >= PAUSE_LAST;
+        // Another thread may be at it.
+        let Ok(mut tried) = self.shared.tried_in_passing.try_lock() else { return };
+        if self.reattach.is_none() || !tried.is_none_or(is_due) {
+            return;
+        }
+        *tried = Some(now);
+        if let Err(error) = self.attach_once(guest, now + IN_PASSING) {
+            tracing::debug!(%error, "no attach to the next host in passing");
         }
     }
 

@@ -6,7 +6,7 @@
 //! | index.create | `who_sees_the_magic_sees_the_index` | `index_create_*` |
 //! | index.insert | `who_finds_a_key_sees_what_was_said_about_its_slot` | `index_insert_*` |
 //! | index.insert | `a_key_behind_its_home_is_found_while_the_index_doubles` | `index_overflow_*` |
-//! | index.life | `a_key_is_found_or_the_index_is_known_to_be_made_anew` | `index_life_*`, `index_anew_*` |
+//! | index.life | `a_key_is_found_or_the_index_is_known_to_be_made_anew` | `index_life_store_relaxed`, `index_anew_*` |
 //! | index.mask | `a_key_is_found_while_the_index_doubles` | `index_mask_*`, `index_insert_store_relaxed` |
 
 use std::sync::atomic::Ordering;
@@ -49,9 +49,6 @@ pub(super) const MASK_LOAD: Ordering =
 /// there again before it is whole.
 pub(super) const LIFE_STORE: Ordering =
     unless(mutant!("index_life_store_relaxed"), Ordering::Release);
-/// edge: index.life, its other end.
-pub(super) const LIFE_LOAD: Ordering =
-    unless(mutant!("index_life_load_relaxed"), Ordering::Acquire);
 /// edge: index.life, for the words that are cleared.
 pub(super) const ANEW_STORE: Ordering =
     unless(mutant!("index_anew_store_relaxed"), Ordering::Release);

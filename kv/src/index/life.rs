@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use onecopy_shm::Region;
 
-use super::edges::{ANEW_STORE, LIFE_LOAD, LIFE_STORE};
+use super::edges::{ANEW_STORE, LIFE_STORE};
 use super::{CreateIndexError, IndexReader, IndexWriter, region_bytes};
 use crate::format::IndexHeader;
 
@@ -27,7 +27,8 @@ impl IndexWriter {
     ) -> Result<IndexWriter, CreateIndexError> {
         let life = region.word(LIFE_OFFSET)?;
         // Odd already, where that life did not come to the end of its start.
-        life.store(life.load(LIFE_LOAD) | 1, LIFE_STORE);
+        // No edge: this process and its forerunner wrote it.
+        life.store(life.load(Ordering::Relaxed) | 1, LIFE_STORE);
         clear(region, buckets)?;
         IndexWriter::create(region, buckets, seed)
     }
@@ -35,7 +36,8 @@ impl IndexWriter {
     /// Every block that there is has its entry now.
     // r[impl index.life]
     pub fn set_whole(&mut self) {
-        let life = self.life_word.load(LIFE_LOAD);
+        // No edge: this process wrote it.
+        let life = self.life_word.load(Ordering::Relaxed);
         if life % 2 == 1 {
             // edge: index.life
             self.life_word.store(life.wrapping_add(1), LIFE_STORE);
@@ -47,8 +49,9 @@ impl IndexReader {
     /// The number of the index's life; odd while it is made anew.
     #[inline]
     pub fn life(&self) -> u64 {
-        // edge: index.life
-        self.life.load(LIFE_LOAD)
+        // Relaxed. edge: index.life, by the mask that each search loads first, and by the entries that it
+        // loads before this is asked again.
+        self.life.load(Ordering::Relaxed)
     }
 
     /// Whether the index has been whole since a search began, before which its life was this: what was

@@ -169,6 +169,29 @@ fn a_miss_after_the_host_went_away_attaches_to_the_next_one() {
     next.assert_clean();
 }
 
+// r[verify kv.direct_returns]
+#[test]
+fn who_only_hits_comes_back_too() {
+    let mut host = TestHost::start();
+    let cache = host.attach().with_lookup(LookupPath::Direct);
+    let stays = cache.with_reattach(None);
+    cache.store(&key(1), b"bytes").unwrap();
+    host.next(CacheService::new(CacheServiceOptions::default()));
+    wait_for("the end of the link is noticed", || stays.guest().is_known_over());
+    for _ in 0..3 {
+        assert!(stays.lookup(&key(1)).unwrap().is_some());
+    }
+    assert!(stays.guest().is_known_over(), "it does not attach by itself");
+    wait_for("it attached anew", || {
+        let single = cache.lookup(&key(1)).unwrap();
+        let many = cache.lookup_many(&[key(1), key(1)]).unwrap();
+        assert!(single.is_some() && many.iter().all(Option::is_some));
+        !cache.guest().is_known_over()
+    });
+    assert_eq!(cache.asked_keys(), 0);
+    host.assert_clean();
+}
+
 // r[verify kv.direct_expiry]
 #[test]
 fn a_reader_honours_the_time_of_a_block() {

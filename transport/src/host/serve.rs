@@ -61,12 +61,18 @@ impl<S: Service> Host<S> {
     /// # Errors
     /// [`ServeError`] when the system does not let it wait.
     pub fn look(&mut self, timeout: Duration) -> Result<(), ServeError> {
-        if timeout.is_zero() { self.look_now(timeout) } else { self.sleep(timeout) }
+        let found = if timeout.is_zero() { self.poll(timeout) } else { self.sleep(timeout) };
+        self.act_on(found?);
+        Ok(())
     }
 
-    fn look_now(&mut self, timeout: Duration) -> Result<(), ServeError> {
+    fn poll(&mut self, timeout: Duration) -> Result<Vec<Ready>, ServeError> {
         let mut found = Vec::new();
         self.poller.wait(timeout, &mut found).map_err(ServeError::Wait)?;
+        Ok(found)
+    }
+
+    fn act_on(&mut self, found: Vec<Ready>) {
         for ready in found {
             match ready {
                 Ready::Listener => self.accept(),
@@ -82,12 +88,11 @@ impl<S: Service> Host<S> {
         self.tick_if_due();
         // What was found may be for anybody.
         self.peers.sweep_next();
-        Ok(())
     }
 
     /// Sleeps until a guest rings, something else happens, or the next tick is due.
     // r[impl doorbell.host_sleeps]
-    fn sleep(&mut self, timeout: Duration) -> Result<(), ServeError> {
+    fn sleep(&mut self, timeout: Duration) -> Result<Vec<Ready>, ServeError> {
         self.sleeper.prepare();
         let timeout = if self.has_requests() {
             Duration::ZERO
@@ -97,9 +102,10 @@ impl<S: Service> Host<S> {
             due.saturating_duration_since(Instant::now()).min(timeout)
         };
         self.core.counters.sleeps += u64::from(!timeout.is_zero());
-        let result = self.look_now(timeout);
+        let found = self.poll(timeout);
+        // Before anything is done about it: nobody needs to ring for a host that is at work.
         self.sleeper.awake();
-        result
+        found
     }
 
     fn tick_if_due(&mut self) {

@@ -53,6 +53,12 @@ fn each_figure_has_its_baseline() {
         ("lookup", &["lookup"]),
         ("restart", &["restart_1k", "restart_10k", "restart_100k", "restart_1m"]),
         ("wake", &["wake_round_trip"]),
+        ("get", &["get"]),
+        ("get-hot", &["get_hot"]),
+        ("get-1m", &["get_1m"]),
+        ("batch", &["batch_64_of_1m", "batch_64_of_10m"]),
+        ("match", &["match_hot", "match"]),
+        ("readers", &["readers", "readers_private"]),
         ("host", &HOST),
         ("reuse", &["reuse_spare", "reuse_full"]),
     ] {

@@ -161,11 +161,21 @@ impl Cache {
         }
     }
 
-    /// After a lookup that needed no host: tries to attach to the next one, now and then, so that it hears
-    /// of what is used and need not wait for this guest.
+    /// After a lookup that needed no host: tries to attach to the next one where there is none any more,
+    /// now and then, so that it hears of what is used and need not wait for this guest.
     // r[impl kv.direct_returns]
+    #[inline]
+    pub(super) fn return_if_due(&self) {
+        if self.guest.is_known_over() {
+            self.return_in_passing(&self.current());
+        }
+    }
+
     #[cold]
-    pub(super) fn come_back_in_passing(&self, guest: &Guest) {
+    fn return_in_passing(&self, guest: &Guest) {
+        if !guest.is_known_over() {
+            return;
+        }
         let now = Instant::now();
         let is_due = |tried: Instant| now.saturating_duration_since(tried) >= PAUSE_LAST;
         // Another thread may be at it.

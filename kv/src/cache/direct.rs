@@ -79,9 +79,6 @@ impl Cache {
             Ok(leased) => leased,
             Err(error) => return not_leased(error),
         };
-        if guest.is_known_over() {
-            self.come_back_in_passing(&guest);
-        }
         let mut blocks = Vec::with_capacity(count);
         for ((key, &hash), guard) in keys.iter().zip(&hashes).zip(leased) {
             let block = match guard.map(Block::new) {
@@ -161,12 +158,7 @@ impl Cache {
                 has_key(entry, key) && !is_over
             });
             match leased {
-                Ok(Some(guard)) => {
-                    if guest.is_known_over() {
-                        self.come_back_in_passing(guest);
-                    }
-                    return Ok(Direct::Known(Some(Block::new(guard))));
-                }
+                Ok(Some(guard)) => return Ok(Direct::Known(Some(Block::new(guard)))),
                 Ok(None) if is_over => return Ok(Direct::Known(None)),
                 Ok(None) => {}
                 Err(error) => return not_leased(error),

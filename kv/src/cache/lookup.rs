@@ -30,10 +30,13 @@ impl Cache {
     #[inline]
     pub fn lookup_ref(&self, key: &Key) -> Result<Option<BlockRef<'_>>, LookupError> {
         match self.find_direct(key)? {
-            Direct::Known(Some(block)) if self.verify => {
-                self.verified(block, self.until()).map(Some)
+            Direct::Known(found) => {
+                self.return_if_due();
+                match found {
+                    Some(block) if self.verify => self.verified(block, self.until()).map(Some),
+                    found => Ok(found),
+                }
             }
-            Direct::Known(found) => Ok(found),
             Direct::AskHost => self.lookup_asking(key, self.until()),
         }
     }
@@ -103,6 +106,7 @@ impl Cache {
             Direct::Known(found) => found,
             Direct::AskHost => return self.lookup_batch_asking(keys, prefix, until),
         };
+        self.return_if_due();
         if !self.verify {
             return Ok(found);
         }

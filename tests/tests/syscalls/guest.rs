@@ -4,6 +4,10 @@ use crate::PEER;
 use crate::host::{attach, store_blocks};
 use crate::sweep::{Met, Operation, sweep};
 use onecopy_tests::harness::{Peer, Segment, TestHost, Trap, wait_for};
+use std::time::Duration;
+
+/// Longer than a host looks before it sleeps.
+const HOST_FALLS_ASLEEP: Duration = Duration::from_millis(3);
 
 /// A guest process whose calls are watched, and its host.
 struct Rig {
@@ -99,6 +103,8 @@ impl Operation for Use {
         let number = self.number;
         self.rig.tell("reserve 5000 1")?;
         for order in ["publish", "hold", "pin", "unpin", "delete"] {
+            // A host that is awake is asked without a call; one that sleeps has to be woken.
+            std::thread::sleep(HOST_FALLS_ASLEEP);
             self.rig.tell(&format!("{order} {number}"))?;
         }
         Ok(())

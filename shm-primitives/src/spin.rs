@@ -62,6 +62,12 @@ impl SpinBudget {
         self.look(ready, yield_now)
     }
 
+    /// The same without ever making way for others, which is a system call: for whoever polls.
+    #[inline]
+    pub fn spin_alone(&mut self, ready: impl FnMut() -> bool) -> bool {
+        self.look(ready, spin_loop)
+    }
+
     #[inline]
     fn look(&mut self, mut ready: impl FnMut() -> bool, mut make_way: impl FnMut()) -> bool {
         if ready() {

@@ -187,6 +187,7 @@ impl Operation for Detach {
     }
 
     fn attempt(&mut self) -> Result<(), String> {
+        std::thread::sleep(HOST_FALLS_ASLEEP);
         self.0.tell("detach")
     }
 

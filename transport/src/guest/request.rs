@@ -122,7 +122,9 @@ impl Link {
     ) -> Option<usize> {
         loop {
             let LinkState { spin, consumer, .. } = state;
-            if !spin.spin(|| consumer.is_ready() || self.is_contended()) {
+            let is_ready = || consumer.is_ready() || self.is_contended();
+            let found = if self.polling { spin.spin_alone(is_ready) } else { spin.spin(is_ready) };
+            if !found {
                 return None;
             }
             // An error or a frame that is not for this place is for `drain` to find.

@@ -161,7 +161,7 @@ impl Cache {
         }
     }
 
-    /// After a lookup that needed no host: tries to attach to the next one where there is none any more,
+    /// Before a lookup that may need no host: tries to attach to the next one where there is none any more,
     /// now and then, so that it hears of what is used and need not wait for this guest.
     // r[impl kv.direct_returns]
     #[inline]

@@ -29,14 +29,12 @@ impl Cache {
     /// [`LookupError`].
     #[inline]
     pub fn lookup_ref(&self, key: &Key) -> Result<Option<BlockRef<'_>>, LookupError> {
+        self.return_if_due();
         match self.find_direct(key)? {
-            Direct::Known(found) => {
-                self.return_if_due();
-                match found {
-                    Some(block) if self.verify => self.verified(block, self.until()).map(Some),
-                    found => Ok(found),
-                }
+            Direct::Known(Some(block)) if self.verify => {
+                self.verified(block, self.until()).map(Some)
             }
+            Direct::Known(found) => Ok(found),
             Direct::AskHost => self.lookup_asking(key, self.until()),
         }
     }
@@ -102,11 +100,11 @@ impl Cache {
         prefix: bool,
     ) -> Result<Vec<Option<BlockRef<'_>>>, LookupError> {
         let until = self.until();
+        self.return_if_due();
         let found = match self.find_batch_direct(keys, prefix)? {
             Direct::Known(found) => found,
             Direct::AskHost => return self.lookup_batch_asking(keys, prefix, until),
         };
-        self.return_if_due();
         if !self.verify {
             return Ok(found);
         }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 use super::lines::Shared;
 use crate::format::LEASE_CELLS_PER_LINE;
 
-/// Lines that a thread keeps for itself: enough for two batches of 64. Beyond that it parts with one for
+/// Lines that a thread keeps for itself: enough for a batch of 64. Beyond that it parts with one for
 /// each that it takes.
-const LINES_PER_THREAD: usize = if cfg!(loom) { 1 } else { 16 };
+pub(super) const LINES_PER_THREAD: usize = if cfg!(loom) { 1 } else { 8 };
 
 #[cfg(not(loom))]
 std::thread_local! {

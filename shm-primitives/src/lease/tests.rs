@@ -5,6 +5,7 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use super::held::LINES_PER_THREAD;
 use super::{LeaseCell, LeaseScan, LeaseTable, lease_table_bytes};
 use crate::error::{LeaseError, LeaseTableError, LeasesFull, RegionError};
 use crate::mapping::Mapping;
@@ -344,7 +345,7 @@ proptest! {
             let lines: HashSet<u32> = cells.iter().map(|(_, cell)| cell.index / 8).collect();
             // The lines that hold leases, those that this thread keeps, and one word of summary.
             let words = table.scan().for_each(|_| ());
-            prop_assert!(words <= (lines.len() as u64 + 4) * 8 + 1);
+            prop_assert!(words <= (lines.len() + LINES_PER_THREAD) as u64 * 8 + 1);
         }
     }
 }

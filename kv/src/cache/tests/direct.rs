@@ -160,11 +160,13 @@ fn a_miss_after_the_host_went_away_attaches_to_the_next_one() {
         cache.guest().is_known_over() || cache.asked_keys() > 0
     });
     assert!(cache.lookup(&key(2)).unwrap().is_none());
-    assert_eq!(cache.asked_keys(), 1, "once");
+    // None where the attach in passing was quick enough.
+    let asked = cache.asked_keys();
+    assert!(asked <= 1, "{asked}");
     assert!(!cache.guest().is_known_over(), "attached anew");
     let block = cache.lookup(&key(1)).unwrap().unwrap();
     assert!(cache.lookup(&key(2)).unwrap().is_none());
-    assert_eq!((&*block, cache.asked_keys()), (&b"bytes"[..], 1));
+    assert_eq!((&*block, cache.asked_keys()), (&b"bytes"[..], asked));
     drop(block);
     next.assert_clean();
 }

@@ -1,5 +1,6 @@
 //! What a look through a table visits, counted in words.
 
+use crate::lease::held::LINES_PER_THREAD;
 use std::sync::atomic::Ordering;
 use std::thread;
 
@@ -71,10 +72,14 @@ fn what_was_leased_once_costs_a_look_nothing() {
     assert_eq!(table.in_use() as usize, kept.len());
     // For each of them its line and three words of summary at most; what this thread keeps besides.
     let few = words(&table);
-    assert!(few <= (kept.len() as u64 + 4) * (8 + 3), "{few} words for {} leases", kept.len());
+    assert!(
+        few <= (kept.len() + LINES_PER_THREAD) as u64 * (8 + 3),
+        "{few} words for {} leases",
+        kept.len()
+    );
     kept.into_iter().for_each(|cell| table.release(cell));
     let none = words(&table);
-    assert!(none <= 4 * (8 + 3), "{none} words for no lease");
+    assert!(none <= LINES_PER_THREAD as u64 * (8 + 3), "{none} words for no lease");
     // And all of it can be leased again.
     assert_eq!(table.lease(slot(1)).map(|cell| table.release(cell)), Ok(()));
 }
@@ -96,7 +101,10 @@ fn a_table_that_was_full_is_there_for_others_and_not_looked_through() {
             odd.into_iter().rev().chain(even).for_each(|cell| releaser.release(cell));
         };
         thread::spawn(release).join().unwrap();
-        assert!(words(&table) <= 1 + 4 * (1 + 8), "the lines that this thread keeps");
+        assert!(
+            words(&table) <= 1 + LINES_PER_THREAD as u64 * (1 + 8),
+            "the lines that this thread keeps"
+        );
         table.lines.leave_thread();
         assert_eq!(words(&table), 1, "a word of the head");
     }

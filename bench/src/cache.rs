@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use onecopy::cache::{Cache, CacheOptions, PublishOptions};
+use onecopy::cache::{Cache, CacheOptions, LookupPath, PublishOptions};
 use onecopy::key::Key;
 use onecopy_transport::guest::GuestOptions;
 
@@ -93,6 +93,7 @@ impl Blocks {
     fn attach(host: &CacheHost) -> Result<Blocks, BenchError> {
         let mut options = CacheOptions::new(GuestOptions::at(host.segment()));
         options.deadline = PATIENCE;
+        options.lookup = LookupPath::Ring;
         Ok(Blocks { cache: Cache::attach(options)?, published: 0, looked_up: 0 })
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use onecopy::cache::{Cache, CacheOptions};
+use onecopy::cache::{Cache, CacheOptions, LookupPath};
 use onecopy::key::Key;
 use onecopy::protocol::{Head, PublishAnswer, PublishEntry, PublishOutcome, kind, lookup_answer};
 use onecopy_transport::guest::{Guest, GuestOptions, Pending, Reservation};
@@ -56,6 +56,7 @@ pub(crate) fn serve(
     let attaches = if work == Work::Idle { number } else { 1 };
     let attach = || {
         let mut options = CacheOptions::new(GuestOptions::at(segment));
+        options.lookup = LookupPath::Ring;
         options.deadline = PATIENCE;
         Cache::attach(options)
     };

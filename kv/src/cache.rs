@@ -37,9 +37,9 @@ const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LookupPath {
     /// It searches the index itself: no message, and no host that has to be there.
+    #[default]
     Direct,
     /// It asks the host over its ring.
-    #[default]
     Ring,
 }
 
@@ -52,7 +52,7 @@ pub struct CacheOptions {
     pub deadline: Duration,
     /// Whether lookups check the payload of blocks that have a checksum. Default: no.
     pub verify: bool,
-    /// How blocks are found. Default: over the ring.
+    /// How blocks are found. Default: directly.
     pub lookup: LookupPath,
     /// Whether to attach anew when the host went away, and for how long a call waits for a host from
     /// when it was missed, within its own deadline. When the outage has lasted that long, each call

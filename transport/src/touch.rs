@@ -18,7 +18,7 @@ use crate::format::{RingsHeader, TOUCH_ENTRIES_MAX, TOUCH_ENTRIES_MIN, TOUCH_SHA
 use crate::layout::touch_shard_bytes;
 use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError};
 use onecopy_shm::error::RegionError;
-use onecopy_shm::{ReadWord, ReadWords, Region, SlotRef, Word, Words};
+use onecopy_shm::{ReadWord, ReadWords, Region, SlotRef, Word, Words, crash_point};
 use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::AtomicU32 as ThreadCounter;
@@ -100,6 +100,7 @@ impl TouchLog {
     }
 
     // r[impl touch.lossy]
+    // r[impl crash.u1]
     #[inline]
     fn note_in(&self, shard: u64, slot: SlotRef) {
         // Relaxed: a thread finds what it stored itself.
@@ -111,6 +112,7 @@ impl TouchLog {
         let position = self.words.load(place, Ordering::Relaxed).unwrap_or(0);
         let entry = self.shape.entry(shard, position);
         let _ = self.words.store(entry, slot.to_u64(), Ordering::Relaxed);
+        crash_point!("touch.entry.stored");
         // edge: touch.note
         let _ = self.words.store(place, position.wrapping_add(1), TOUCH_STORE);
     }

@@ -1,7 +1,7 @@
 //! A segment of the test's own and a host in a thread of the test.
 
 use super::{PATIENCE, soon, wait_for};
-use onecopy::cache::{Cache, CacheOptions};
+use onecopy::cache::{Cache, CacheOptions, LookupPath};
 use onecopy::service::{CacheService, CacheServiceOptions};
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{Guest, GuestOptions};
@@ -144,7 +144,8 @@ impl TestHost {
     /// A cache in this process.
     pub fn cache(&self, role: Role) -> Cache {
         let options = CacheOptions::new(self.guest_options(role));
-        Cache::attach(CacheOptions { deadline: PATIENCE, ..options }).unwrap()
+        let lookup = LookupPath::Ring;
+        Cache::attach(CacheOptions { deadline: PATIENCE, lookup, ..options }).unwrap()
     }
 
     /// Fails unless the host finds everything in order.

@@ -4,7 +4,7 @@
 use super::load::{Load, length_of};
 use super::{HostLife, key, reach, scribble, soon};
 use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
-use onecopy::cache::{Block, Cache, Fill, PublishOptions};
+use onecopy::cache::{Block, Cache, Fill, LookupPath, PublishOptions};
 use onecopy::error::{AskError, LookupError};
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::format::Role;
@@ -109,6 +109,7 @@ impl Script {
             "verify" => self.verify(number(1)..number(1) + number(2)),
             "get" => self.get(number(1), false),
             "hold" => self.get(number(1), true),
+            "find" => self.find(number(1)),
             "check" => self.check(),
             "let_go" => Ok(self.blocks.drain(..).count().to_string()),
             "reserve" => self.reserve(number(1), number(2)),
@@ -191,7 +192,8 @@ impl Script {
         guest.on_growth(move |_, to_bytes| {
             grown_to.fetch_max(to_bytes, Ordering::SeqCst);
         });
-        let cache = Cache::new(guest).map_err(debug)?;
+        let cache =
+            Cache::new(guest).map(|cache| cache.with_lookup(LookupPath::Ring)).map_err(debug)?;
         let reattach = self.comes_back.then_some(PATIENCE);
         self.cache = Some(cache.with_deadline(CALL_DEADLINE).with_reattach(reattach));
         Ok(serial.to_string())
@@ -293,6 +295,12 @@ impl Script {
             self.blocks.push((number, block));
         }
         Ok(answer)
+    }
+
+    /// Looks a block up without the host; its length, 0 where there is none.
+    fn find(&self, number: u64) -> Outcome {
+        let cache = self.cache()?.with_lookup(LookupPath::Direct);
+        text(cache.lookup(&key(number)).map(|block| block.map_or(0, |block| block.len())))
     }
 
     /// Reads every byte of what is held.

@@ -46,6 +46,7 @@ const OPERATIONS: &[Operation] = &[
     operation(&[ATTACH], "store 7 5000", NONE, ONE),
     operation(&[ATTACH, "store 8 5000", "delete 8"], "store 7 5000", NONE, ONE),
     operation(&[ATTACH], "get 7", ONE, ONE),
+    operation(&[ATTACH], "find 7", ONE, ONE),
     operation(&[ATTACH], "hold 7", ONE, ONE),
     operation(&[ATTACH, "hold 7"], "let_go", ONE, ONE),
     operation(&[ATTACH], "exists 7", ONE, ONE),

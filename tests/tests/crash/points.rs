@@ -43,6 +43,7 @@ const RESERVE: Deed = Deed::Order("reserve 4000 1");
 const PUBLISH: Deed = Deed::Order("publish 7");
 const STORE: Deed = Deed::Order("store 7 5000");
 const GET: Deed = Deed::Order("get 7");
+const FIND: Deed = Deed::Order("find 7");
 const DELETE: Deed = Deed::Order("delete 7");
 const REATTACH: Deed = Deed::Order("reattach");
 // Neither requests nor answers of these divide a ring without a rest.
@@ -93,6 +94,7 @@ const POINTS: &[Point] = &[
     point("lease.stored", Side::Guest, STORED, GET),
     point("lease.line.listed", Side::Guest, STORED, GET),
     point("lease.released", Side::Guest, STORED, GET),
+    point("touch.entry.stored", Side::Guest, STORED, FIND),
     point("attach.files_made", Side::Host, &[], DO_ATTACH),
     point("attach.row_stored", Side::Host, &[], DO_ATTACH),
     point("attach.descriptors_sent", Side::Host, &[], DO_ATTACH),
@@ -134,6 +136,7 @@ const FAMILIES: &[&str] = &[
     "host.",
     "guest.",
     "lease.",
+    "touch.",
     "attach.",
     "peer.",
     "growth.",
@@ -288,9 +291,10 @@ fn a_slot_is_in_one_place_wherever_somebody_dies() {
 // r[verify crash.l1]
 // r[verify crash.l2]
 // r[verify crash.l3]
+// r[verify crash.u1]
 #[test]
 fn the_leases_of_a_dead_reader_end_wherever_it_dies() {
-    die_at(&["lease."]);
+    die_at(&["lease.", "touch."]);
 }
 
 // r[verify crash.t0]
@@ -378,7 +382,7 @@ fn a_slot_is_used_again_behind_a_reader_without_a_lease_and_not_behind_one_with_
 // r[verify crash.stopped]
 #[test]
 fn who_stands_still_with_a_lease_reads_nothing_else_afterwards() {
-    stand_still_at(&["lease."]);
+    stand_still_at(&["lease.", "touch."]);
 }
 
 // r[verify crash.stopped]

@@ -1,7 +1,7 @@
 //! Caches that come back to the next host by themselves.
 
 use crate::PEER;
-use onecopy::cache::{Cache, CacheOptions, PublishOptions};
+use onecopy::cache::{Cache, CacheOptions, LookupPath, PublishOptions};
 use onecopy::error::{AskError, DeleteError, LookupError, PublishError};
 use onecopy_tests::harness::{
     PATIENCE, Peer, Segment, TestHost, fill_payload, is_payload, key, payload, wait_for,
@@ -21,7 +21,10 @@ fn cache(segment: &Segment) -> Cache {
     let guest = GuestOptions { attach_deadline: PATIENCE, ..GuestOptions::at(segment.path()) };
     let options = CacheOptions::new(guest);
     assert!(options.reattach.is_some(), "it is the default");
-    Cache::attach(CacheOptions { deadline: PATIENCE, reattach: Some(PATIENCE), ..options }).unwrap()
+    // Over the ring, so that each call finds out that the host went away.
+    let lookup = LookupPath::Ring;
+    let reattach = Some(PATIENCE);
+    Cache::attach(CacheOptions { deadline: PATIENCE, lookup, reattach, ..options }).unwrap()
 }
 
 // r[verify kv.reattach]

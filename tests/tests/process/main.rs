@@ -31,6 +31,7 @@ mod stopped;
 mod suspect;
 mod takeover;
 mod torn;
+mod touches;
 mod unmapped;
 mod wakes;
 

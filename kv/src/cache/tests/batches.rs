@@ -1,7 +1,7 @@
 //! Many keys at a time.
 
 use super::rig::{TestHost, key, payload};
-use crate::cache::{PublishOptions, ToPublish};
+use crate::cache::{LookupPath, PublishOptions, ToPublish};
 use crate::error::{DeleteError, PinError, PublishError, UnpinError};
 use crate::key::Key;
 use crate::service::{CacheService, CacheServiceOptions, Capacity};
@@ -104,7 +104,7 @@ fn empty_batches_ask_nothing() {
 #[test]
 fn a_prefix_ends_at_the_first_miss_in_whichever_frame() {
     let host = TestHost::start();
-    let cache = host.attach();
+    let cache = host.attach().with_lookup(LookupPath::Ring);
     for number in (0..200).chain(201..COUNT) {
         cache.store(&key(number), &payload(number, 8)).unwrap();
     }

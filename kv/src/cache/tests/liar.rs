@@ -105,7 +105,7 @@ fn a_call_whose_time_is_over_says_so() {
 #[test]
 fn a_block_that_went_before_the_lease_is_asked_for_again() {
     let (host, lie) = liar();
-    let cache = host.attach();
+    let cache = host.attach().with_lookup(LookupPath::Ring);
     cache.store(&key(1), b"one").unwrap();
     let slot = cache.lookup(&key(1)).unwrap().unwrap().slot();
     let gone = word(SlotRef { generation: slot.generation + 7, ..slot });
@@ -126,7 +126,7 @@ fn a_block_that_went_before_the_lease_is_asked_for_again() {
 #[test]
 fn a_slot_that_holds_another_key_is_never_handed_out() {
     let (host, lie) = liar();
-    let cache = host.attach();
+    let cache = host.attach().with_lookup(LookupPath::Ring);
     cache.store(&key(1), b"one").unwrap();
     cache.store(&key(2), b"two").unwrap();
     let slot = cache.lookup(&key(2)).unwrap().unwrap().slot();
@@ -141,7 +141,7 @@ fn a_slot_that_holds_another_key_is_never_handed_out() {
 #[test]
 fn answers_of_another_form_are_errors() {
     let (host, lie) = liar();
-    let cache = host.attach();
+    let cache = host.attach().with_lookup(LookupPath::Ring);
     for length in [0, 4, 7] {
         lie(kind::LOOKUP, &[0; 7][..length]);
         let error = cache.lookup(&key(1)).unwrap_err();

@@ -1,7 +1,7 @@
 //! Many threads, and the end of a host.
 
 use super::rig::{TestHost, key, payload};
-use crate::cache::PublishOptions;
+use crate::cache::{LookupPath, PublishOptions};
 use crate::error::{AskError, LookupError};
 use crate::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::guest::{CallError, LinkEnd};
@@ -50,7 +50,7 @@ fn threads_that_store_read_and_delete_the_same_keys_never_see_wrong_bytes() {
 #[test]
 fn blocks_outlive_their_host_and_a_new_one_serves_them() {
     let mut host = TestHost::start();
-    let cache = host.attach().with_reattach(None);
+    let cache = host.attach().with_reattach(None).with_lookup(LookupPath::Ring);
     for number in 0..10 {
         cache.store(&key(number), &payload(number, 3000)).unwrap();
     }

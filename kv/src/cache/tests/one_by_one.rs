@@ -1,7 +1,7 @@
 //! One key at a time.
 
 use super::rig::{SLOT_BYTES_MAX, TestHost, key, payload, wait_for};
-use crate::cache::{Cache, CacheOptions, PublishOptions};
+use crate::cache::{Cache, CacheOptions, LookupPath, PublishOptions};
 use crate::error::{
     AskError, AttachCacheError, DeleteError, LookupError, PinError, PublishError, UnpinError,
     VerifyError,
@@ -155,7 +155,7 @@ fn a_damaged_block_is_found_by_its_checksum_and_retired() {
 #[test]
 fn a_block_with_a_time_to_live_goes() {
     let host = TestHost::start();
-    let cache = host.attach();
+    let cache = host.attach().with_lookup(LookupPath::Ring);
     let ttl = Some(Duration::from_millis(10));
     cache.store_with(&key(1), b"short", PublishOptions { ttl, checksum: false }).unwrap();
     cache.store(&key(2), b"long").unwrap();

@@ -76,7 +76,7 @@ pub struct ReplayArgs {
     #[arg(long, default_value = "lru")]
     pub policy: PolicyKind,
     /// How a guest finds a block: direct, it searches the index itself; ring, it asks the host
-    #[arg(long, value_enum, default_value = "ring", hide_possible_values = true)]
+    #[arg(long, value_enum, default_value = "direct", hide_possible_values = true)]
     pub lookup: Lookup,
     /// Let requests arrive as their timestamps say, so many times as fast; 0.001 to 1000000
     /// [default: each as soon as a guest is free]
@@ -118,7 +118,7 @@ pub struct DemoArgs {
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub conversations: u32,
     /// How a guest finds a block: direct, it searches the index itself; ring, it asks the host
-    #[arg(long, value_enum, default_value = "ring", hide_possible_values = true)]
+    #[arg(long, value_enum, default_value = "direct", hide_possible_values = true)]
     pub lookup: Lookup,
     /// Kill a guest every so many seconds, instead of one half way; 0.001 to 86400
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::figures::Figure;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 650.0;

@@ -141,7 +141,7 @@ fn name(subject: Subject) -> String {
 fn number_text(measure: Measure, number: u64) -> String {
     match measure {
         Measure::Batch => format!("batch {number}"),
-        Measure::Guests => format!("{number} guests"),
+        Measure::Guests => text::guests(number),
         _ => text::bytes(number),
     }
 }

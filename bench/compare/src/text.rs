@@ -19,6 +19,11 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of guests.
+pub(crate) fn guests(number: u64) -> String {
+    if number == 1 { "1 guest".to_owned() } else { format!("{number} guests") }
+}
+
 /// A number of blocks.
 pub(crate) fn count(number: u64) -> String {
     match number {

@@ -1,6 +1,5 @@
 //! What was found out about scaling: tables, JSON and plots.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -50,9 +49,8 @@ impl Report<'_> {
         let value_text = text::time;
         table(&Table { title: BY_BLOCKS, rows, number_text: &number_text, value_text }, &mut out);
         let rows = named(self.by_guests());
-        let number_text = |guests: u64| format!("{guests} guests");
         let value_text = text::rate;
-        table(&Table { title: BY_GUESTS, rows, number_text: &number_text, value_text }, &mut out);
+        table(&Table { title: BY_GUESTS, rows, number_text: &text::guests, value_text }, &mut out);
         out
     }
 
@@ -77,23 +75,20 @@ impl Report<'_> {
             fs::write(directory.join(name), text).step("write the report")
         };
         write("scale.json", self.json()?)?;
-        let lines = lines(self.by_blocks(), |subject| subject.way as usize);
         let blocks = Plot {
             title: BY_BLOCKS.to_owned(),
             across: "blocks in the cache",
-            lines,
+            lines: lines(self.by_blocks(), |subject| subject.way == Way::Chase),
             number_text: text::count,
             value_text: text::time,
         };
         blocks.svg().map_or(Ok(()), |svg| write("lookup-by-blocks.svg", svg))?;
-        let colours = self.amounts();
-        let colour = |subject: &Subject| {
-            colours.iter().position(|blocks| Some(*blocks) == subject.among).unwrap_or_default()
-        };
+        let by_guests = self.by_guests();
+        let fewest = by_guests.iter().filter_map(|(subject, _)| subject.among).min();
         let guests = Plot {
             title: BY_GUESTS.to_owned(),
             across: "guests",
-            lines: lines_dashed(self.by_guests(), colour),
+            lines: lines(by_guests, |subject| subject.among > fewest),
             number_text: |guests| guests.to_string(),
             value_text: text::rate,
         };
@@ -107,32 +102,20 @@ impl Report<'_> {
     fn by_guests(&self) -> Vec<(Subject, Row)> {
         self.figures.of(|subject| subject.among.is_some())
     }
-
-    /// How many blocks there were.
-    fn amounts(&self) -> BTreeSet<u64> {
-        self.by_guests().iter().filter_map(|(subject, _)| subject.among).collect()
-    }
 }
 
 fn named(rows: Vec<(Subject, Row)>) -> Vec<(String, Row)> {
     rows.into_iter().map(|(subject, row)| (name(subject), row)).collect()
 }
 
-fn lines(rows: Vec<(Subject, Row)>, colour: impl Fn(&Subject) -> usize) -> Vec<Line> {
+fn lines(rows: Vec<(Subject, Row)>, is_dashed: impl Fn(&Subject) -> bool) -> Vec<Line> {
     let lines = rows.into_iter().map(|(subject, row)| Line {
         name: name(subject),
-        colour: colour(&subject),
-        is_dashed: subject.way == Way::Chase,
+        colour: subject.way as usize,
+        is_dashed: is_dashed(&subject),
         points: row.into_iter().collect(),
     });
     lines.collect()
-}
-
-/// Where colours tell the number of blocks, dashes tell the batch.
-fn lines_dashed(rows: Vec<(Subject, Row)>, colour: impl Fn(&Subject) -> usize) -> Vec<Line> {
-    let ways: Vec<Way> = rows.iter().map(|(subject, _)| subject.way).collect();
-    let lines = lines(rows, colour).into_iter().zip(ways);
-    lines.map(|(line, way)| Line { is_dashed: way == Way::Batch, ..line }).collect()
 }
 
 fn name(subject: Subject) -> String {

@@ -7,6 +7,7 @@ mod clock;
 mod content;
 mod contest;
 mod cores;
+mod directory;
 mod error;
 mod figures;
 mod host;

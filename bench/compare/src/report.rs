@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::directory::Directory;
 use crate::error::{CompareError, Step};
 use crate::figures::{Figure, Figures, Row, Subject};
 use crate::machine::{Machine, Version};
@@ -87,11 +87,8 @@ impl Report<'_> {
 
     /// Writes the JSON and the plots to a directory.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), CompareError> {
-        fs::create_dir_all(directory).step("make the directory of the report")?;
-        let write = |name: &str, text: String| {
-            fs::write(directory.join(name), text).step("write the report")
-        };
-        write("compare.json", self.json()?)?;
+        let directory = Directory::make(directory)?;
+        directory.write("compare.json", Some(self.json()?))?;
         for (measure, file) in [
             (Measure::GetEnds, "get-by-size.svg"),
             (Measure::GetSum, "read-by-size.svg"),
@@ -99,7 +96,7 @@ impl Report<'_> {
             (Measure::Batch, "get-by-batch.svg"),
             (Measure::Guests, "get-by-guests.svg"),
         ] {
-            self.plot(measure).map_or(Ok(()), |svg| write(file, svg))?;
+            directory.write(file, self.plot(measure))?;
         }
         Ok(())
     }

@@ -153,9 +153,9 @@ impl Cache {
         for slot in index.candidates(hash) {
             let mut is_over = false;
             let leased = SlotGuard::lease_current(guest.clone(), slot, |entry| {
-                let expiry_word = entry.note_word(EXPIRY_WORD);
-                is_over = has_key(entry, key) && has_had_its_time(guest.control(), expiry_word);
-                has_key(entry, key) && !is_over
+                let is_key = has_key(entry, key);
+                is_over = is_key && has_had_its_time(guest.control(), entry.note_word(EXPIRY_WORD));
+                is_key && !is_over
             });
             match leased {
                 Ok(Some(guard)) => return Ok(Direct::Known(Some(Block::new(guard)))),

@@ -1,4 +1,4 @@
-//! The search that writer and readers share.
+//! The search as the host does it, in words that it writes; readers have `candidates.rs`.
 
 use super::{Entry, bucket_at, fingerprint, word_index};
 use crate::format::{BUCKET_ENTRIES, OVERFLOW_BIT, PROBE_BUCKETS_MAX};

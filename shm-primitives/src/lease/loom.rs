@@ -157,51 +157,40 @@ impl World {
     }
 }
 
+/// Lets the host retire and reuse a slot while a guest leases and reads it: all three outcomes come up.
+fn race_for_a_slot(read: fn(&World) -> Result<(), LeaseError>) {
+    let outcomes = Arc::new([Outcome::new(), Outcome::new(), Outcome::new()]);
+    let seen = Arc::clone(&outcomes);
+    loom::model(move || {
+        let [leased, refused, read_then_reused] = &*seen;
+        let host = World::published(2);
+        let guest = host.clone();
+        let reader = thread::spawn(move || read(&guest));
+        let is_leased = host.retire_and_reuse();
+        match (is_leased, reader.join().unwrap()) {
+            (true, _) => leased.seen(),
+            (false, Ok(())) => read_then_reused.seen(),
+            (false, Err(LeaseError::NotPublished { .. })) => refused.seen(),
+            (false, Err(error)) => panic!("{error}"),
+        }
+    });
+    let [leased, refused, read_then_reused] = &*outcomes;
+    leased.assert_seen("the slot waits for its reader");
+    refused.assert_seen("the reader turns away");
+    read_then_reused.assert_seen("the reader is done before the host looks");
+}
+
 // r[verify lease.order]
 // r[verify lease.release]
 #[test]
 fn a_slot_is_reused_or_read_never_both() {
-    static LEASED: Outcome = Outcome::new();
-    static REFUSED: Outcome = Outcome::new();
-    static READ_THEN_REUSED: Outcome = Outcome::new();
-    loom::model(|| {
-        let host = World::published(2);
-        let guest = host.clone();
-        let reader = thread::spawn(move || guest.read());
-        let leased = host.retire_and_reuse();
-        match (leased, reader.join().unwrap()) {
-            (true, _) => LEASED.seen(),
-            (false, Ok(())) => READ_THEN_REUSED.seen(),
-            (false, Err(LeaseError::NotPublished { .. })) => REFUSED.seen(),
-            (false, Err(error)) => panic!("{error}"),
-        }
-    });
-    LEASED.assert_seen("the slot waits for its reader");
-    REFUSED.assert_seen("the reader turns away");
-    READ_THEN_REUSED.assert_seen("the reader is done before the host looks");
+    race_for_a_slot(World::read);
 }
 
 // r[verify lease.batch]
 #[test]
 fn a_slot_of_a_batch_is_reused_or_read_never_both() {
-    static LEASED: Outcome = Outcome::new();
-    static REFUSED: Outcome = Outcome::new();
-    static READ_THEN_REUSED: Outcome = Outcome::new();
-    loom::model(|| {
-        let host = World::published(2);
-        let guest = host.clone();
-        let reader = thread::spawn(move || guest.read_in_batch());
-        let leased = host.retire_and_reuse();
-        match (leased, reader.join().unwrap()) {
-            (true, _) => LEASED.seen(),
-            (false, Ok(())) => READ_THEN_REUSED.seen(),
-            (false, Err(LeaseError::NotPublished { .. })) => REFUSED.seen(),
-            (false, Err(error)) => panic!("{error}"),
-        }
-    });
-    LEASED.assert_seen("the slot waits for its reader");
-    REFUSED.assert_seen("the reader turns away");
-    READ_THEN_REUSED.assert_seen("the reader is done before the host looks");
+    race_for_a_slot(World::read_in_batch);
 }
 
 // r[verify lease.order]

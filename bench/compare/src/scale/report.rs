@@ -1,13 +1,13 @@
 //! What was found out about scaling: tables, JSON and plots.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::{Subject, Way};
-use crate::error::{CompareError, Step};
+use crate::directory::Directory;
+use crate::error::CompareError;
 use crate::figures::{Figure, Figures, Row};
 use crate::machine::Machine;
 use crate::plot::{Line, Plot};
@@ -70,11 +70,8 @@ impl Report<'_> {
 
     /// Writes the JSON and the plots to a directory.
     pub(super) fn write(&self, directory: &Path) -> Result<(), CompareError> {
-        fs::create_dir_all(directory).step("make the directory of the report")?;
-        let write = |name: &str, text: String| {
-            fs::write(directory.join(name), text).step("write the report")
-        };
-        write("scale.json", self.json()?)?;
+        let directory = Directory::make(directory)?;
+        directory.write("scale.json", Some(self.json()?))?;
         let blocks = Plot {
             title: BY_BLOCKS.to_owned(),
             across: "blocks in the cache",
@@ -82,7 +79,7 @@ impl Report<'_> {
             number_text: text::count,
             value_text: text::time,
         };
-        blocks.svg().map_or(Ok(()), |svg| write("lookup-by-blocks.svg", svg))?;
+        directory.write("lookup-by-blocks.svg", blocks.svg())?;
         let by_guests = self.by_guests();
         let fewest = by_guests.iter().filter_map(|(subject, _)| subject.among).min();
         let guests = Plot {
@@ -92,7 +89,7 @@ impl Report<'_> {
             number_text: |guests| guests.to_string(),
             value_text: text::rate,
         };
-        guests.svg().map_or(Ok(()), |svg| write("lookup-by-guests.svg", svg))
+        directory.write("lookup-by-guests.svg", guests.svg())
     }
 
     fn by_blocks(&self) -> Vec<(Subject, Row)> {

@@ -33,6 +33,10 @@ pub(crate) enum BenchError {
     WrongWord { trip: u64, word: usize, found: u64, expected: u64 },
     #[error("a payload of {found} bytes in trip {trip}, not {expected}")]
     WrongLength { trip: u64, found: usize, expected: usize },
+    #[error("block {number} is not what it was copied from")]
+    WrongCopy { number: u64 },
+    #[error("{from_bytes} bytes cannot be copied in lines to {to_bytes} bytes here")]
+    Uncopied { to_bytes: usize, from_bytes: usize },
     #[error("the partner verified {verified} requests, not {expected}")]
     WrongCount { verified: u64, expected: u64 },
     #[error("the partner was given {received} descriptors, not {expected}")]

@@ -8,6 +8,7 @@ mod blocks;
 mod bounce;
 mod cache;
 mod cache_host;
+mod copy;
 mod error;
 mod get;
 mod host;
@@ -80,6 +81,9 @@ enum Bench {
     Batch,
     /// The longest run of keys that are there, 1,024 of them, for each block.
     Match,
+    /// Filling slots from memory that is in no cache, other than by `copy_from_slice`, and reading them right
+    /// after. A round copies 64 KiB for each of its trips, and two blocks at least.
+    Copy,
     /// Two processes that look blocks up at once, beside one alone.
     Readers,
     /// A reader of `readers`. Started by it.
@@ -117,7 +121,7 @@ enum Bench {
         #[arg(long)]
         core: Option<usize>,
     },
-    /// The host of `publish`, `lookup`, `host`, `reuse` and `restart`. Started by them.
+    /// The host of `publish`, `lookup`, `copy`, `host`, `reuse` and `restart`. Started by them.
     #[command(hide = true)]
     CacheHost {
         segment: std::path::PathBuf,
@@ -192,6 +196,7 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::GetLarge => get::run_large(options, &cores, &mut report),
         Bench::Batch => batch::run(options, &cores, &mut report),
         Bench::Match => batch::run_match(options, &cores, &mut report),
+        Bench::Copy => copy::run(options, &cores, &mut report),
         Bench::Readers => readers::run(options, &cores, &mut report),
         Bench::Reuse => reuse::run(options, &cores, &mut report),
         Bench::Host => host::run(options, &cores, &mut report),

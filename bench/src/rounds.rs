@@ -36,7 +36,7 @@ pub(crate) fn interleave(
 }
 
 /// Pairs of baseline and subject, at least one.
-fn compare(measured: &[(f64, f64)]) -> Comparison {
+pub(crate) fn compare(measured: &[(f64, f64)]) -> Comparison {
     let ratios = sorted(measured.iter().map(|(baseline, subject)| subject / baseline));
     Comparison {
         baseline_ns: median(&sorted(measured.iter().map(|(baseline, _)| *baseline))),

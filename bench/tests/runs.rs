@@ -100,6 +100,28 @@ fn reclaim_tells_the_hosts_part_and_the_kernels() {
     assert!(reclaim.get("touched_bytes").is_none(), "{reclaim}");
 }
 
+#[test]
+fn every_way_of_copying_in_is_told_of_with_what_its_readers_pay() {
+    let lines = figures("copy");
+    let names: Vec<&str> = lines.iter().filter_map(|line| line["name"].as_str()).collect();
+    for size in ["64k", "1m", "4m", "8m", "16m"] {
+        // What else there is depends on the processor.
+        for part in ["", "_read_here", "_whole"] {
+            let name = format!("copy_{size}_copy_in{part}");
+            assert!(names.contains(&&*name), "{name} in {names:?}");
+        }
+    }
+    for figure in &lines[1..] {
+        let number = |name: &str| figure[name].as_f64().expect(name);
+        assert!(number("baseline_ns") > 0.0 && number("ns") > 0.0, "{figure}");
+        assert!(number("ratio_min") <= number("ratio"), "{figure}");
+        assert_eq!(
+            (&figure["rounds"], &figure["baseline"]),
+            (&3.into(), &"copy_from_slice".into())
+        );
+    }
+}
+
 /// A benchmark that is killed at the end of its test, however that ends.
 struct Running(Child);
 

@@ -40,27 +40,35 @@ macro_rules! crash_point {
 }
 
 /// Copies bytes into memory that others map; target and source have the same length. A test build
-/// copies one half after the other, each a counted store, with the named place in between.
+/// copies one half after the other, each a counted store, with the named place in between. How it is
+/// copied may be said; else it is `copy_from_slice`.
 #[cfg(all(feature = "faults", debug_assertions, not(loom)))]
 #[macro_export]
 macro_rules! copy_shared {
-    ($name:literal, $target:expr, $source:expr) => {{
+    ($name:literal, $target:expr, $source:expr) => {
+        $crate::copy_shared!($name, $target, $source, <[u8]>::copy_from_slice)
+    };
+    ($name:literal, $target:expr, $source:expr, $copy:expr) => {{
         let (target, source): (&mut [u8], &[u8]) = ($target, $source);
         let half = source.len() / 2;
         $crate::fault::shared_store();
-        target[..half].copy_from_slice(&source[..half]);
+        $copy(&mut target[..half], &source[..half]);
         $crate::fault::reach($name);
         $crate::fault::shared_store();
-        target[half..].copy_from_slice(&source[half..]);
+        $copy(&mut target[half..], &source[half..]);
     }};
 }
 
-/// Copies bytes into memory that others map; target and source have the same length.
+/// Copies bytes into memory that others map; target and source have the same length. How it is copied
+/// may be said; else it is `copy_from_slice`.
 #[cfg(not(all(feature = "faults", debug_assertions, not(loom))))]
 #[macro_export]
 macro_rules! copy_shared {
-    ($name:literal, $target:expr, $source:expr) => {{
+    ($name:literal, $target:expr, $source:expr) => {
+        $crate::copy_shared!($name, $target, $source, <[u8]>::copy_from_slice)
+    };
+    ($name:literal, $target:expr, $source:expr, $copy:expr) => {{
         let (target, source): (&mut [u8], &[u8]) = ($target, $source);
-        target.copy_from_slice(source);
+        $copy(target, source);
     }};
 }

@@ -5,9 +5,11 @@ use onecopy_tests::tree;
 
 /// The only files with unsafe code, each with its reason in `expect(unsafe_code, reason = "...")`.
 const UNSAFE_CODE: &[&str] = &[
+    "bench/src/copy/kernels.rs",
     "bench/src/private.rs",
     "bench/compare/src/subject/lmdb.rs",
     "kv/src/replay/board/memory.rs",
+    "shm-primitives/src/copy.rs",
     "shm-primitives/src/doorbell/futex_word.rs",
     "shm-primitives/src/fork.rs",
     "shm-primitives/src/fork/tests.rs",

@@ -5,7 +5,8 @@ use crate::checksum::Checksum;
 use crate::error::{AskError, PublishError};
 use crate::key::Key;
 use crate::protocol::{PublishAnswer, PublishEntry, PublishOutcome, kind, lookup_answer};
-use onecopy_shm::SlotRef;
+use onecopy_shm::copy::copy_in;
+use onecopy_shm::{SlotRef, copy_shared};
 use onecopy_transport::guest::{CallError, Guest, Reservation, ReserveError};
 use std::collections::VecDeque;
 use std::fmt;
@@ -237,6 +238,21 @@ impl Fill {
     /// Which slot it is.
     pub fn slot(&self) -> SlotRef {
         self.reservation.slot()
+    }
+
+    /// Copies these bytes to the start of the slot, as `store` does. One of 16 MiB or more goes past the
+    /// processor's caches where it can.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLong`]: more bytes than the slot has. Nothing was copied.
+    // r[impl kv.copy_in]
+    // r[impl crash.s5]
+    pub fn copy_from(&mut self, payload: &[u8]) -> Result<(), PublishError> {
+        let (length_bytes, slot_bytes) = (payload.len() as u64, self.slot_bytes());
+        let room = self.get_mut(..payload.len());
+        let room = room.ok_or(PublishError::TooLong { length_bytes, slot_bytes })?;
+        copy_shared!("slot.fill.half", room, payload, copy_in);
+        Ok(())
     }
 
     /// Publishes the first `length_bytes` bytes under this key. From then on they never change.

@@ -3,7 +3,6 @@
 use super::{Cache, PublishOptions, Published, ToPublish};
 use crate::error::PublishError;
 use crate::key::Key;
-use onecopy_shm::copy_shared;
 use std::time::Instant;
 
 /// Most blocks and bytes that a batch holds unpublished at a time, so that a large batch does not
@@ -80,7 +79,6 @@ impl Cache {
         outcomes.append(&mut self.publish_until(std::mem::take(group), until));
     }
 
-    // r[impl crash.s5]
     fn copy_in(
         &self,
         key: &Key,
@@ -90,10 +88,7 @@ impl Cache {
     ) -> Result<ToPublish, PublishError> {
         let length_bytes = payload.len() as u64;
         let mut fill = self.reserve_until(length_bytes, until)?;
-        let slot_bytes = fill.slot_bytes();
-        let room = fill.get_mut(..payload.len());
-        let room = room.ok_or(PublishError::TooLong { length_bytes, slot_bytes })?;
-        copy_shared!("slot.fill.half", room, payload);
+        fill.copy_from(payload)?;
         Ok(ToPublish { fill, key: *key, length_bytes, options })
     }
 }

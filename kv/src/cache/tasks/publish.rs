@@ -65,9 +65,7 @@ impl AsyncCache {
         let until = self.cache.until();
         let length_bytes = payload.len() as u64;
         let mut fill = self.reserve_until(length_bytes, until).await?;
-        let slot_bytes = fill.slot_bytes();
-        let room = fill.get_mut(..payload.len());
-        room.ok_or(PublishError::TooLong { length_bytes, slot_bytes })?.copy_from_slice(payload);
+        fill.copy_from(payload)?;
         self.publish_until(fill, key, length_bytes, options, until).await
     }
 

@@ -8,6 +8,7 @@ use crate::error::{
 };
 use crate::protocol::SERVICE_ID;
 use crate::service::{CacheService, CacheServiceOptions, Capacity};
+use onecopy_shm::copy::LARGE_COPY_BYTES;
 use onecopy_transport::Serial;
 use onecopy_transport::audit::AuditReport;
 use onecopy_transport::format::Role;
@@ -41,6 +42,38 @@ fn every_size_from_nothing_to_the_largest_slot_reads_back_in_place() {
     let error = writer.store(&key(9), &too_large).unwrap_err();
     assert!(matches!(error, PublishError::Reserve(ReserveError::TooLarge { .. })), "{error}");
     assert_eq!(reader.lookup(&key(9)).unwrap().map(|block| block.len()), None);
+    host.assert_clean();
+}
+
+// r[verify kv.copy_in]
+#[test]
+fn a_payload_is_copied_in_whole_or_not_at_all() {
+    let service = CacheService::new(CacheServiceOptions::default());
+    let host = TestHost::serving_with(service, |options| {
+        options.pool_bytes = 128 << 20;
+        options.pool_bytes_max = options.pool_bytes;
+        options.slot_bytes_max = Some(20 << 20);
+    });
+    let cache = host.attach();
+    for (number, length) in (0..).zip([0, 1, 4097, LARGE_COPY_BYTES, LARGE_COPY_BYTES + 4097]) {
+        let bytes = payload(number, length);
+        let mut fill = cache.reserve(length as u64).unwrap();
+        fill.copy_from(&bytes).unwrap();
+        fill.publish(&key(number), length as u64, PublishOptions::default()).unwrap();
+        assert!(*cache.lookup(&key(number)).unwrap().unwrap() == *bytes, "{length} bytes");
+    }
+    let mut fill = cache.reserve(100).unwrap();
+    let slot_bytes = fill.slot_bytes();
+    fill.fill(7);
+    let error = fill.copy_from(&vec![8; slot_bytes as usize + 1]).unwrap_err();
+    let length_bytes = slot_bytes + 1;
+    assert!(
+        matches!(error, PublishError::TooLong { length_bytes: l, slot_bytes: s }
+            if (l, s) == (length_bytes, slot_bytes)),
+        "{error}"
+    );
+    assert!(fill.iter().all(|byte| *byte == 7));
+    drop(fill);
     host.assert_clean();
 }
 

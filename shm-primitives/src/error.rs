@@ -178,7 +178,7 @@ pub enum PopulateError {
         source: io::Error,
     },
     /// The kernel cannot do it (before Linux 5.14).
-    #[error("the kernel cannot populate memory for writing (Linux 5.14 can): {source}")]
+    #[error("the kernel cannot populate memory (Linux 5.14 can): {source}")]
     Unsupported {
         /// What the kernel answered.
         source: io::Error,
@@ -191,6 +191,22 @@ pub enum PopulateError {
         /// What the kernel answered.
         source: io::Error,
     },
+}
+
+impl PopulateError {
+    /// The error number that says it best. A touch beyond the end of a file would be SIGBUS: the file
+    /// system is full, or somebody has cut the file.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            PopulateError::ReadOnly { .. } => Errno::INVAL,
+            PopulateError::BeyondFile { .. } => Errno::NOSPC,
+            PopulateError::Unsupported { .. } => Errno::OPNOTSUPP,
+            PopulateError::Kernel { source, .. } => {
+                source.raw_os_error().map_or(Errno::NOMEM, Errno::from_raw_os_error)
+            }
+        }
+    }
 }
 
 /// A slot state word that no host can have written.

@@ -60,6 +60,7 @@ pub mod spin;
 mod sync;
 pub mod sys;
 mod sys_descriptors;
+pub mod sys_numa;
 pub mod sys_socket;
 
 pub use doorbell::{

@@ -118,7 +118,6 @@ pub(crate) unsafe fn dont_fork(start: NonNull<u8>, size_bytes: usize) -> Result<
 }
 
 /// A page of zeroes of this process alone, for ever.
-#[cfg_attr(miri, expect(dead_code, reason = "no fork under Miri"))]
 pub(crate) fn map_private_page() -> Result<NonNull<u8>, Errno> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let flags = MapFlags::PRIVATE;
@@ -142,19 +141,37 @@ pub(crate) unsafe fn wipe_on_fork(page: NonNull<u8>) -> Result<(), Errno> {
 /// Makes the memory of a writable region real now, so that the first store into it does not have
 /// to wait for the kernel. Bytes do not change. The pages that the region only touches are made
 /// real as well. Memory of the heap is left as it is.
+///
+/// # Errors
+/// [`PopulateError`].
 // r[impl memory.populate]
 pub fn populate_write(region: &Region) -> Result<(), PopulateError> {
-    let size_bytes = region.size_bytes();
     if region.access() == Access::ReadOnly {
-        return Err(PopulateError::ReadOnly { size_bytes });
+        return Err(PopulateError::ReadOnly { size_bytes: region.size_bytes() });
     }
+    populate(region, Advice::LinuxPopulateWrite)
+}
+
+/// The same by reading, for any region. Memory that is real already is mapped several pages at a time
+/// and so sooner than by [`populate_write`]; memory that is not takes longer. In a writable mapping of
+/// shared memory a store then does not have to wait either.
+///
+/// # Errors
+/// [`PopulateError`].
+// r[impl memory.populate]
+pub fn populate_read(region: &Region) -> Result<(), PopulateError> {
+    populate(region, Advice::LinuxPopulateRead)
+}
+
+fn populate(region: &Region, advice: Advice) -> Result<(), PopulateError> {
+    let size_bytes = region.size_bytes();
     if region.is_heap() || size_bytes == 0 {
         return Ok(());
     }
     let (start, pages_bytes) = whole_pages(region);
     // SAFETY: the pages belong to the mapping that `region` keeps alive: a mapping starts and ends
     // at a page, and the region lies inside of it. Populating changes no bytes.
-    let outcome = unsafe { mm::madvise(start, pages_bytes, Advice::LinuxPopulateWrite) };
+    let outcome = rustix::io::retry_on_intr(|| unsafe { mm::madvise(start, pages_bytes, advice) });
     outcome.map_err(|errno| match errno {
         Errno::FAULT => PopulateError::BeyondFile { size_bytes, source: errno.into() },
         Errno::INVAL => PopulateError::Unsupported { source: errno.into() },
@@ -162,8 +179,35 @@ pub fn populate_write(region: &Region) -> Result<(), PopulateError> {
     })
 }
 
+/// Whether this kernel can populate memory at all (from Linux 5.14 on).
+pub fn can_populate() -> bool {
+    let Ok(page) = map_private_page() else { return true };
+    let page_bytes = page_size_bytes();
+    // SAFETY: the page was mapped just now and nobody else knows of it.
+    let outcome =
+        unsafe { mm::madvise(page.as_ptr().cast(), page_bytes, Advice::LinuxPopulateRead) };
+    // SAFETY: as above; nothing refers to it any more.
+    let _ = unsafe { mm::munmap(page.as_ptr().cast(), page_bytes) };
+    outcome != Err(Errno::INVAL)
+}
+
+/// Asks for huge pages where memory of this region is yet to be made real. What the file system does
+/// not give is no error here.
+///
+/// # Errors
+/// What the kernel answered; one without huge pages says EINVAL.
+// r[impl memory.huge]
+pub fn advise_huge(region: &Region) -> Result<(), Errno> {
+    if region.is_heap() || region.size_bytes() == 0 {
+        return Ok(());
+    }
+    let (start, pages_bytes) = whole_pages(region);
+    // SAFETY: as in `populate`; the advice changes no bytes.
+    unsafe { mm::madvise(start, pages_bytes, Advice::LinuxHugepage) }
+}
+
 /// The pages that a region touches: start and bytes.
-fn whole_pages(region: &Region) -> (*mut c_void, usize) {
+pub(crate) fn whole_pages(region: &Region) -> (*mut c_void, usize) {
     let page_bytes = page_size_bytes();
     let first = region.address();
     let before = first.addr() % page_bytes;

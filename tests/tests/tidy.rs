@@ -29,6 +29,7 @@ const UNSAFE_CODE: &[&str] = &[
     "tests/src/harness/syscalls/listen.rs",
     "transport/src/host/inherit.rs",
     "shm-primitives/src/sys_descriptors.rs",
+    "shm-primitives/src/sys_numa.rs",
     "shm-primitives/src/sys_socket.rs",
     "transport/src/growth_helper/child.rs",
     "transport/src/guest/bytes.rs",

@@ -30,6 +30,7 @@ use crate::format::{
     SlotCold, SlotEntry, SuspectReason,
 };
 use crate::layout::{ControlLayout, Geometry};
+use crate::memory::MemoryOptions;
 use onecopy_shm::error::RegionError;
 use onecopy_shm::{Mapping, ReadWord, ReadWords, Region};
 use places::Places;
@@ -120,6 +121,7 @@ pub struct ControlReader {
     places: Places,
     geometry: Arc<Geometry>,
     host_asleep: ReadWord,
+    area: Region,
     peers: Region,
     service: Region,
 }
@@ -146,6 +148,7 @@ impl ControlReader {
             service: region.subregion(layout.service, geometry.service_bytes)?,
             places: Places::new(&geometry, layout),
             geometry: Arc::new(geometry),
+            area: region,
         })
     }
 
@@ -162,6 +165,11 @@ impl ControlReader {
     /// The whole area, to be copied. Beyond the published sizes it must not be touched.
     pub(crate) fn words(&self) -> &ReadWords {
         &self.words
+    }
+
+    /// A part of the area, to be populated. It must be real.
+    pub(crate) fn part(&self, offset: u64, size_bytes: u64) -> Result<Region, RegionError> {
+        self.area.subregion(offset, size_bytes)
     }
 
     /// The service's region. Writable where the mapping is.
@@ -212,6 +220,23 @@ impl ControlReader {
     /// The host's process id in its own PID namespace.
     pub fn host_pid(&self) -> u64 {
         self.header(offset_of!(SegmentHeader, host_pid))
+    }
+
+    /// How this life of the host takes memory.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: what no host stores.
+    pub fn memory(&self) -> Result<MemoryOptions, Corrupt> {
+        MemoryOptions::from_words([
+            self.header(offset_of!(SegmentHeader, memory_flags)),
+            self.header(offset_of!(SegmentHeader, numa_mode)),
+            self.header(offset_of!(SegmentHeader, numa_nodes)),
+        ])
+    }
+
+    /// Bytes of pool and control area that were found in huge pages when they were taken.
+    pub fn huge_bytes(&self) -> u64 {
+        self.header(offset_of!(SegmentHeader, huge_bytes))
     }
 
     /// The last serial that was given to an attach.

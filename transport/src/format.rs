@@ -11,7 +11,7 @@ pub const CONTROL_MAGIC: u64 = u64::from_le_bytes(*b"onecopy\0");
 /// First word of every pool: the bytes `onepool\0`.
 pub const POOL_MAGIC: u64 = u64::from_le_bytes(*b"onepool\0");
 /// Version of everything in this file; a different one is refused.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 /// Alignment of every table in the control area, in bytes.
 pub const TABLE_ALIGNMENT_BYTES: u64 = 4096;
 /// Most size classes a segment can have.
@@ -62,7 +62,14 @@ pub struct SegmentHeader {
     pub host_pid: u64,
     /// The last serial given to an attach, over all lives of the host.
     pub serial_last: u64,
-    reserved_life: [u64; 4],
+    /// How this life takes memory: flags, as `memory.rs` reads them.
+    pub memory_flags: u64,
+    /// What it does with the memory nodes below; 0: nothing.
+    pub numa_mode: u64,
+    /// The memory nodes, a bit for each.
+    pub numa_nodes: u64,
+    /// Bytes of pool and control area that were found in huge pages when they were taken.
+    pub huge_bytes: u64,
 
     /// Bytes of the pool that are real. Grows only.
     pub pool_bytes: u64,

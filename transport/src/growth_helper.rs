@@ -9,7 +9,8 @@
 mod child;
 mod report;
 
-use crate::segment::Span;
+use crate::memory::MemoryOptions;
+use crate::segment::{STEP_BYTES, Span, Taking};
 use report::{Report, ReportError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -90,22 +91,28 @@ impl GrowthHelper {
         &self,
         file: BorrowedFd<'_>,
         spans: &[Span],
-        is_wanted: &dyn Fn() -> bool,
+        (memory, taking): (&MemoryOptions, Taking<'_>),
     ) -> Result<(), HelperError> {
-        let mut child = self.start(file, spans).map_err(HelperError::Start)?;
+        let mut child = self.start(file, spans, memory).map_err(HelperError::Start)?;
         let outcome = match child.stdout.take() {
-            Some(mut reports) => follow(&mut reports, is_wanted),
+            Some(mut reports) => follow(&mut reports, taking),
             None => Err(HelperError::Silent),
         };
         end(child);
         outcome
     }
 
-    fn start(&self, file: BorrowedFd<'_>, spans: &[Span]) -> Result<Child, Errno> {
+    fn start(
+        &self,
+        file: BorrowedFd<'_>,
+        spans: &[Span],
+        memory: &MemoryOptions,
+    ) -> Result<Child, Errno> {
         let own = rustix::process::getpid().as_raw_nonzero();
         let spans = spans.iter().map(|span| format!("{}:{}", span.from_bytes, span.to_bytes));
         let mut command = Command::new(&self.program);
-        command.arg(ARGUMENT).arg(own.to_string());
+        let [flags, mode, nodes] = memory.words();
+        command.arg(ARGUMENT).arg(own.to_string()).arg(format!("{flags}:{mode}:{nodes}"));
         command.args(spans.map(OsString::from));
         command.stdin(Stdio::from(rustix::io::fcntl_dupfd_cloexec(file, 0)?));
         command.stdout(Stdio::piped()).stderr(Stdio::null());
@@ -115,12 +122,12 @@ impl GrowthHelper {
 
 /// Reads what the helper reports until it is done. Its exit code says nothing that this does not,
 /// and another part of the program may have taken it.
-fn follow(reports: &mut ChildStdout, is_wanted: &dyn Fn() -> bool) -> Result<(), HelperError> {
+fn follow(reports: &mut ChildStdout, taking: Taking<'_>) -> Result<(), HelperError> {
     let mut report = Report::default();
     let mut heard = Instant::now();
     let mut bytes = [0; 64];
     loop {
-        if !is_wanted() {
+        if !(taking.is_wanted)() {
             return Err(HelperError::GivenUp);
         }
         if heard.elapsed() > SILENCE_MAX {
@@ -138,7 +145,9 @@ fn follow(reports: &mut ChildStdout, is_wanted: &dyn Fn() -> bool) -> Result<(),
             Err(_) => return Err(HelperError::Silent),
         };
         heard = Instant::now();
-        match report.take(&bytes[..count]) {
+        let taken = report.take(&bytes[..count]);
+        (0..report.take_steps()).for_each(|_| (taking.step_done)(STEP_BYTES));
+        match taken {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(ReportError::Refused { span, errno }) => {

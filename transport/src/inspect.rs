@@ -13,6 +13,7 @@ use crate::error::Corrupt;
 use crate::format::HostState;
 use crate::host::scan_of;
 use crate::layout::{ControlLayout, Geometry, TablesReady};
+use crate::memory::MemoryOptions;
 use crate::pool::{Holding, NOBODY, PoolCounts, RecoverError, VarSlotPool};
 use crate::segment::{
     AreaFile, Backing, BackingError, DirError, FileError, Foreign, LockError, SegmentDir,
@@ -138,6 +139,10 @@ pub struct Inspection {
     pub host_state: Option<HostState>,
     /// Bytes of pool that are real.
     pub pool_bytes: u64,
+    /// How that life takes memory.
+    pub memory: MemoryOptions,
+    /// Bytes of pool and control area that it found in huge pages; 0 where it asked for none.
+    pub huge_bytes: u64,
     /// Last serial given to an attach.
     pub serial_last: u64,
     /// Rows of the peer table in use, with what they hold.
@@ -207,6 +212,8 @@ pub fn inspect<S: Service>(path: &SegmentPath, service: S) -> Result<Inspection,
         boot_epoch: control.boot_epoch(),
         host_state: control.host_state()?,
         pool_bytes: control.pool_bytes(),
+        memory: control.memory()?,
+        huge_bytes: control.huge_bytes(),
         serial_last: control.serial_last(),
         peers: peers(&dir, &control, &held)?,
         clock_s: control.coarse_clock_s(),

@@ -21,6 +21,7 @@ pub mod host;
 #[cfg(not(loom))]
 pub mod inspect;
 pub mod layout;
+pub mod memory;
 #[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]

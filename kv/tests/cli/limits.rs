@@ -3,8 +3,9 @@
 use crate::rig::{Host, SMALL, Space, call, may_unshare, names, run, through};
 use rustix::process::Signal;
 
-/// Runs a script in a mount namespace with a tmpfs of this size over /dev/shm; `$0` is the program.
-fn with_small_shm(size: &str, script: &str) -> std::process::Command {
+/// Runs a script in a mount namespace with a tmpfs of this size (more options may follow) over /dev/shm;
+/// `$0` is the program.
+pub fn with_small_shm(size: &str, script: &str) -> std::process::Command {
     let script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && {script}");
     through("unshare", &["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_onecopy")], &[])
 }

@@ -7,6 +7,7 @@ mod guests;
 mod help;
 mod inspect;
 mod limits;
+mod memory;
 mod peers;
 mod replay;
 mod rig;

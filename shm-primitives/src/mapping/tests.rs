@@ -28,6 +28,7 @@ fn a_size_beyond_the_address_space_is_refused() {
 
 #[cfg(not(miri))]
 mod files {
+    use rustix::io::Errno;
     use std::fs::{File, OpenOptions};
     use std::io::Write;
     use std::os::fd::{AsFd, OwnedFd};
@@ -232,6 +233,47 @@ mod files {
         let error = sys::populate_write(&reader.region(0, 4096).unwrap()).unwrap_err();
         assert!(matches!(error, PopulateError::ReadOnly { size_bytes: 4096 }), "{error}");
         sys::populate_write(&Mapping::heap(64).unwrap().region(0, 64).unwrap()).unwrap();
+    }
+
+    // r[verify memory.populate]
+    #[test]
+    fn reading_makes_memory_real_as_well_and_maps_it_for_stores() {
+        assert!(sys::can_populate());
+        // A disk has no blocks for what is only read.
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        file.set_len(1 << 20).unwrap();
+        let mapping = Mapping::map(&file, 1 << 20, Access::ReadWrite).unwrap();
+        let blocks = || std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
+        let reader = Mapping::map(&file, 2 << 20, Access::ReadOnly).unwrap();
+        sys::populate_read(&reader.region(0, 1 << 20).unwrap()).unwrap();
+        assert_eq!(blocks(), (1 << 20) / 512);
+        let beyond = sys::populate_read(&reader.region(0, 2 << 20).unwrap()).unwrap_err();
+        assert_eq!(beyond.errno(), Errno::NOSPC);
+        let region = mapping.region(0, 1 << 20).unwrap();
+        sys::populate_read(&region).unwrap();
+        region.word(4096).unwrap().store(9, Ordering::Relaxed);
+        let read = reader.region(4096, 8).unwrap().read_word(0).unwrap();
+        assert_eq!(read.load(Ordering::Relaxed), 9);
+    }
+
+    // r[verify memory.huge]
+    #[test]
+    fn huge_pages_are_asked_for_without_changing_a_byte() {
+        let file = file_of(4 << 20);
+        let mapping = Mapping::map(&file, 4 << 20, Access::ReadWrite).unwrap();
+        mapping.region(0, 8).unwrap().word(0).unwrap().store(9, Ordering::Relaxed);
+        match sys::advise_huge(&mapping.region(0, 4 << 20).unwrap()) {
+            Err(Errno::INVAL) => return println!("skipped: this kernel has no huge pages"),
+            asked => asked.unwrap(),
+        }
+        let start = format!("{:x}-", mapping.base().addr());
+        let table = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = table.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = lines.find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.contains(" hg"), "{flags}");
+        let word = mapping.region(0, 8).unwrap().read_word(0).unwrap();
+        assert_eq!(word.load(Ordering::Relaxed), 9);
+        sys::advise_huge(&Mapping::heap(64).unwrap().region(0, 64).unwrap()).unwrap();
     }
 
     // r[verify memory.map-once]

@@ -25,7 +25,9 @@ pub use raw::{RawAnswer, RawGuest, hello_descriptors, say_hello};
 pub use reach::reach;
 pub use scribbler::{Harm, scribble};
 pub use script::run_script;
-pub use sys::{end_main_thread, exit_at_once, forbid_system_calls, in_forked_child};
+pub use sys::{
+    end_main_thread, exit_at_once, forbid_system_calls, in_forked_child, resident_bytes,
+};
 pub use syscalls::{Blow, Call, Seen, Trap};
 
 use onecopy::key::Key;

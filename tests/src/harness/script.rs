@@ -417,6 +417,7 @@ impl Script {
         if heartbeat_ms != 0 {
             options.heartbeat_interval = Duration::from_millis(heartbeat_ms);
         }
+        options.memory.prefault = std::env::var_os("ONECOPY_TEST_PREFAULT").is_some();
         let (tell, events) = channel();
         options.events = Some(tell);
         if quiet.is_some() {

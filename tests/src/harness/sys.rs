@@ -1,7 +1,10 @@
-#![expect(unsafe_code, reason = "fork, the end of one thread, and a filter of system calls")]
+#![expect(unsafe_code, reason = "fork, the end of one thread, a filter of system calls, mincore")]
 //! What no safe interface offers, and only tests want.
 
+use onecopy_shm::{Access, Mapping};
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Runs `answer` in a forked child and returns what the child exits with; `None` when it died
@@ -78,4 +81,20 @@ pub fn forbid_system_calls() {
     let set =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     assert_eq!(set, 0, "seccomp: {}", io::Error::last_os_error());
+}
+
+/// Bytes of a file in shared memory between these offsets whose pages are there and zeroed or written:
+/// what is only reserved is not.
+pub fn resident_bytes(file: &Path, (from_bytes, to_bytes): (u64, u64)) -> u64 {
+    let file = File::open(file).unwrap();
+    let mapping = Mapping::map(&file, to_bytes, Access::ReadOnly).unwrap();
+    let page_bytes = rustix::param::page_size();
+    let start = mapping.base().wrapping_add(from_bytes as usize);
+    let pages = ((to_bytes - from_bytes) as usize).div_ceil(page_bytes);
+    let mut found = vec![0_u8; pages];
+    // SAFETY: the range lies in `mapping`, which lives until the end, and `found` has a byte for each
+    // of its pages. Nothing is touched.
+    let told = unsafe { libc::mincore(start.cast(), pages * page_bytes, found.as_mut_ptr()) };
+    assert_eq!(told, 0, "mincore: {}", io::Error::last_os_error());
+    found.iter().filter(|&&page| page & 1 != 0).count() as u64 * page_bytes as u64
 }

@@ -15,6 +15,11 @@ const PLACE: &str = "ONECOPY_TEST_SMALL_TMPFS";
 /// Runs this test in a mount namespace of its own with a small tmpfs: `Some` with its place there,
 /// `None` in the test that starts it, when that is through.
 pub(crate) fn on_small_tmpfs(test: &str, size_mib: u64) -> Option<PathBuf> {
+    on_mount(test, &format!("-t tmpfs -o size={size_mib}m tmpfs"))
+}
+
+/// The same with a mount of the test's own: what `mount` is told before the place.
+pub(crate) fn on_mount(test: &str, mount: &str) -> Option<PathBuf> {
     if let Some(place) = std::env::var_os(PLACE) {
         return Some(PathBuf::from(place));
     }
@@ -24,7 +29,7 @@ pub(crate) fn on_small_tmpfs(test: &str, size_mib: u64) -> Option<PathBuf> {
         return None;
     }
     let scratch = tempfile::tempdir().unwrap();
-    let mount = format!("mount -t tmpfs -o size={size_mib}m tmpfs \"$0\" && exec \"$@\"");
+    let mount = format!("mount {mount} \"$0\" && exec \"$@\"");
     let mut alone = Command::new("unshare");
     alone.args(["-m", "sh", "-c", &mount]).arg(scratch.path());
     alone.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);

@@ -20,6 +20,7 @@ mod lost;
 mod meddlers;
 mod memory;
 mod namespaces;
+mod pool_memory;
 mod quotas;
 mod reach;
 mod refusals;

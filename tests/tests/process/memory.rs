@@ -10,6 +10,15 @@ const MIB: u64 = 1 << 20;
 /// A host process in the group. Where it is `blind` it cannot see the limits of its group: what is
 /// left is the helper, which the kernel kills.
 fn start_host(segment: &Segment, group: &MemoryGroup, blind: bool) -> Peer {
+    start_host_with(segment, group, blind, &[])
+}
+
+fn start_host_with(
+    segment: &Segment,
+    group: &MemoryGroup,
+    blind: bool,
+    variables: &[(&str, &str)],
+) -> Peer {
     let mut command = Peer::command(PEER, segment.path());
     if blind {
         let (arguments, program): (Vec<_>, _) =
@@ -20,7 +29,7 @@ fn start_host(segment: &Segment, group: &MemoryGroup, blind: bool) -> Peer {
         wrapped.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         command = wrapped;
     }
-    let host = Peer::over(command.spawn().unwrap());
+    let host = Peer::over(command.envs(variables.iter().copied()).spawn().unwrap());
     group.take(host.pid());
     host
 }
@@ -178,4 +187,45 @@ fn what_a_host_reserved_and_did_not_live_to_publish_is_given_back() {
     let mut writer = Peer::attached(PEER, segment.path(), "writer");
     writer.ok("reserve 262144 100");
     next.ok("host_audit");
+}
+
+/// The same for a host that populates: there the helper dies of a touch and not of a reservation.
+fn populate_beyond(blind: bool, reason: &str) {
+    let Some(group) = MemoryGroup::new(64 * MIB) else { return };
+    let segment = Segment::new();
+    let mut host = start_host_with(&segment, &group, blind, &[("ONECOPY_TEST_PREFAULT", "1")]);
+    let said = host.error("host 96 96");
+    assert!(said.contains(reason) && said.contains("--size"), "{said}");
+    assert!(!segment.path().exists(), "nothing is left");
+    host.ok("host 8 256");
+    let mut guest = Peer::attached(PEER, segment.path(), "writer");
+    guest.ok("store 1 5000");
+    let refused = guest.error("reserve 262144 400");
+    assert!(refused.contains("NoRoom { slot_bytes: 262144"), "{refused}");
+    let said = host.ok("growth_failed");
+    assert!(said.contains(reason) && said.contains("--size-max"), "{said}");
+    let published: u64 = host.ok("host_stat pool_bytes").parse().unwrap();
+    let pool = std::fs::metadata(segment.path().join("pool")).unwrap();
+    assert_eq!(pool.blocks() * 512, published);
+    assert!(guest.ok("get 1").starts_with("5000 "));
+    host.ok("host_audit");
+    drop((guest, host));
+}
+
+// r[verify pool-memory.prefault]
+// r[verify pool-memory.growth]
+// r[verify resources.memory-limit]
+#[test]
+fn populating_beyond_the_limit_of_the_control_group_is_refused() {
+    populate_beyond(false, SEEN);
+}
+
+// r[verify pool-memory.prefault]
+// r[verify pool-memory.growth]
+// r[verify resources.helper]
+#[test]
+fn populating_beyond_a_limit_that_cannot_be_seen_kills_the_helper_alone() {
+    if can_hide() {
+        populate_beyond(true, UNSEEN);
+    }
 }

@@ -11,6 +11,7 @@ use crate::format::{
     SlotCold, SlotEntry,
 };
 use crate::layout::Geometry;
+use crate::memory::MemoryOptions;
 use onecopy_shm::{Mapping, SlotWord, Word, Words};
 use std::mem::offset_of;
 use std::ops::Deref;
@@ -148,6 +149,19 @@ impl ControlWriter {
     /// Stores the host's process id.
     pub fn set_host_pid(&self, pid: u64) {
         self.set_header(offset_of!(SegmentHeader, host_pid), pid);
+    }
+
+    /// Stores how this life of the host takes memory.
+    pub fn set_memory(&self, memory: &MemoryOptions) {
+        let [flags, mode, nodes] = memory.words();
+        self.set_header(offset_of!(SegmentHeader, memory_flags), flags);
+        self.set_header(offset_of!(SegmentHeader, numa_mode), mode);
+        self.set_header(offset_of!(SegmentHeader, numa_nodes), nodes);
+    }
+
+    /// Stores how much of pool and control area was found in huge pages.
+    pub fn set_huge_bytes(&self, huge_bytes: u64) {
+        self.set_header(offset_of!(SegmentHeader, huge_bytes), huge_bytes);
     }
 
     /// Stores the last serial given out; before the serial is used for anything.

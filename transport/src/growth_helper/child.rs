@@ -2,7 +2,8 @@
 //! The helper's own side: reserves what it was told to, and lets itself be killed for it.
 
 use super::report::Ending;
-use crate::segment::{Backing, GROWTH_MARGIN_BYTES, Span};
+use crate::memory::MemoryOptions;
+use crate::segment::{Backing, GROWTH_MARGIN_BYTES, GrowError, Span, place_thread};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 /// What the helper was started for.
 struct Task {
     parent: i32,
+    memory: MemoryOptions,
     spans: Vec<Span>,
 }
 
@@ -22,13 +24,19 @@ impl Task {
     fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Task> {
         let mut words = arguments.map(|word| word.into_string().ok());
         let parent = words.next()??.parse().ok()?;
+        let memory = parse_memory(&words.next()??)?;
         let spans = words.map(|word| {
             let word = word?;
             let (from, to) = word.split_once(':')?;
             Some(Span { from_bytes: from.parse().ok()?, to_bytes: to.parse().ok()? })
         });
-        Some(Task { parent, spans: spans.collect::<Option<_>>()? })
+        Some(Task { parent, memory, spans: spans.collect::<Option<_>>()? })
     }
+}
+
+fn parse_memory(word: &str) -> Option<MemoryOptions> {
+    let words = word.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
+    MemoryOptions::from_words(words.try_into().ok()?).ok()
 }
 
 /// The whole life of a helper: its standard input is the file, its standard output the report.
@@ -65,6 +73,11 @@ fn reserve(task: &Task) -> Ending {
     let Ok(backing) = Backing::detect(&file, Path::new("standard input")) else {
         return refused(0, Errno::BADF);
     };
+    let backing = backing.with_memory(task.memory);
+    // Before the first page is taken; where it does not apply, nothing is done.
+    if let Err(error) = place_thread(&backing, task.memory.numa) {
+        return refused(0, GrowError::from(error).errno());
+    }
     let mut tell = |_| match say(".") {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),

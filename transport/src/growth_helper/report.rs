@@ -34,6 +34,8 @@ pub(super) enum ReportError {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     line: Vec<u8>,
+    /// Dots that nobody has taken notice of yet.
+    steps: usize,
 }
 
 impl Report {
@@ -41,13 +43,18 @@ impl Report {
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<bool, ReportError> {
         for &byte in bytes {
             match byte {
-                b'.' if self.line.is_empty() => {}
+                b'.' if self.line.is_empty() => self.steps += 1,
                 b'\n' => return self.read(),
                 _ if self.line.len() >= LENGTH_MAX => return Err(ReportError::Malformed),
                 _ => self.line.push(byte),
             }
         }
         Ok(false)
+    }
+
+    /// Steps that were done since this was asked last.
+    pub(super) fn take_steps(&mut self) -> usize {
+        std::mem::take(&mut self.steps)
     }
 
     fn read(&self) -> Result<bool, ReportError> {

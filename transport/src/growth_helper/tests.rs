@@ -5,7 +5,8 @@ const SPANS: [Span; 1] = [Span { from_bytes: 0, to_bytes: 4096 }];
 
 fn reserve_with(program: &str) -> Result<(), HelperError> {
     let file = tempfile::tempfile().unwrap();
-    GrowthHelper::program(Path::new(program)).reserve(file.as_fd(), &SPANS, &|| true)
+    let helper = GrowthHelper::program(Path::new(program));
+    helper.reserve(file.as_fd(), &SPANS, (&MemoryOptions::default(), Taking::by(None)))
 }
 
 // r[verify resources.helper]
@@ -56,7 +57,9 @@ fn a_helper_that_is_not_wanted_any_more_is_ended() {
     let file = tempfile::tempfile().unwrap();
     let helper = GrowthHelper::program(&program);
     let is_wanted = || !pid.exists();
-    assert_eq!(helper.reserve(file.as_fd(), &SPANS, &is_wanted), Err(HelperError::GivenUp));
+    let taking = Taking { is_wanted: &is_wanted, ..Taking::by(None) };
+    let options = (&MemoryOptions::default(), taking);
+    assert_eq!(helper.reserve(file.as_fd(), &SPANS, options), Err(HelperError::GivenUp));
     let pid = std::fs::read_to_string(pid).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "it was waited for");
     assert_eq!(file.metadata().unwrap().len(), 0);

@@ -12,6 +12,7 @@ use super::link::{Attached, Heartbeat, Link, LinkParts, LinkState};
 use super::magazine::{Bounds, Magazines};
 use super::parker::Parked;
 use super::pending::PendingTable;
+use super::populate::{Populated, populate_slot_table};
 use super::pulse::Pulse;
 use super::slots::SlotDirectory;
 use super::succession::Succession;
@@ -240,6 +241,13 @@ fn enter(
         welcome: &welcome,
     };
     let pool = areas.pool_views()?;
+    let is_real = control.memory().map_err(AreaError::from)?.prefault;
+    let populates = options.populate.unwrap_or(is_real);
+    if populates {
+        populate_slot_table(&control);
+    }
+    let writable = pool.write.clone().filter(|_| populates);
+    let populated = writable.map(|view| Populated::new(view, is_real));
     // Last: the watcher is a thread that would have to be stopped.
     let (link, touches, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
     crash_point!("attach.done");
@@ -254,6 +262,7 @@ fn enter(
             control,
             areas,
             pool,
+            populated,
             leases,
             kept,
             lease_serial: welcome.lease_serial.get(),

@@ -2,7 +2,6 @@
 
 use super::areas::{Area, AreaError, Descriptors};
 use crate::segment::{ATTACH_MARGIN_BYTES, check_memory};
-use onecopy_shm::error::PopulateError;
 use onecopy_shm::sys::populate_write;
 use onecopy_shm::{Access, LeaseTable, Region, lease_table_bytes};
 use rustix::io::Errno;
@@ -34,18 +33,9 @@ fn make_real(table: &Region, range: Range<u64>) -> Result<(), Errno> {
     check_memory(bytes, ATTACH_MARGIN_BYTES).map_err(|no_memory| no_memory.source)?;
     let part = table.subregion(range.start, bytes).map_err(|_| Errno::INVAL)?;
     loop {
-        let refused = match populate_write(&part) {
-            Ok(()) => return Ok(()),
-            // A touch would be SIGBUS: the file system is full, or somebody has cut the file.
-            Err(PopulateError::BeyondFile { .. }) => Errno::NOSPC,
-            Err(PopulateError::Unsupported { .. }) => Errno::OPNOTSUPP,
-            Err(PopulateError::Kernel { source, .. }) => {
-                source.raw_os_error().map_or(Errno::NOMEM, Errno::from_raw_os_error)
-            }
-            Err(_) => Errno::INVAL,
-        };
-        if refused != Errno::INTR {
-            return Err(refused);
+        match populate_write(&part).map_err(|refused| refused.errno()) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
         }
     }
 }

@@ -31,6 +31,7 @@ mod options;
 mod parker;
 mod peers;
 mod pending;
+mod populate;
 mod pulse;
 mod reattach;
 mod reply;
@@ -75,6 +76,7 @@ use growth::Growth;
 use kept::KeptSlots;
 use link::Link;
 use onecopy_shm::{Access, ForkGuard, Region};
+use populate::Populated;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use succession::Succession;
@@ -105,6 +107,8 @@ struct Inner {
     control: ControlReader,
     areas: Areas,
     pool: PoolViews,
+    /// For a writer that populates what it is granted.
+    populated: Option<Populated>,
     /// Behind the pool: fields are dropped in their order.
     leases: Arc<Leases>,
     kept: Arc<KeptSlots>,

@@ -42,6 +42,11 @@ pub struct GuestOptions {
     /// `onecopy_shm::sigbus`). Then [`super::Torn`] is what tells of it; without it the process ends
     /// at the next touch. Default: yes.
     pub guard: bool,
+    /// Populate slots when they are reserved for the first time, so that a fill does not stop at each of
+    /// their pages; and the slot table at the attach. Default: as the host was asked to
+    /// (`MemoryOptions::prefault`). What that is worth is in `docs/pool-memory.md`: on memory that the host
+    /// has not populated next to nothing.
+    pub populate: Option<bool>,
     /// Most requests in flight, 1 to [`REQUESTS_MAX`]. Default: 1024.
     pub requests_max: u32,
 }
@@ -58,6 +63,7 @@ impl GuestOptions {
             magazine_slots_max: 64,
             magazine_bytes_max: 4 << 20,
             guard: true,
+            populate: None,
             requests_max: 1024,
         }
     }

@@ -113,7 +113,11 @@ impl Guest {
 
 fn reservation(held: HeldSlot) -> Result<Reservation, ReserveError> {
     // That it lies in the pool was checked when it came; growth is told before it is used.
-    held.inner.growth.covers(held.granted.offset + held.granted.slot_bytes);
+    let granted = held.granted;
+    held.inner.growth.covers(granted.offset + granted.slot_bytes);
+    if let Some(populated) = &held.inner.populated {
+        populated.cover(granted.offset, granted.slot_bytes);
+    }
     Reservation::of(held).map_err(|_| ReserveError::WrongRole)
 }
 

@@ -165,7 +165,8 @@ impl<S: Service> Host<S> {
         let layout = RingsLayout::new(options.ring_capacity_bytes, options.touch_entries)
             .map_err(|error| out_of(error.into()))?;
         let leases_max = self.core.geometry.leases_max;
-        let made = AttachFiles::make(&self.dir, &who, &layout, leases_max, options.guard);
+        let manner = (options.guard, options.memory.prefault);
+        let made = AttachFiles::make(&self.dir, &who, &layout, leases_max, manner);
         let files = match made {
             Ok(files) => files,
             Err(error) => {

@@ -1,5 +1,6 @@
 //! Why a host could not be started.
 
+use super::memory::MemoryError;
 use crate::control::{ControlError, HeaderError, InitialiseError};
 use crate::error::{Corrupt, GeometryError};
 use crate::format::{TOUCH_ENTRIES_MAX, TOUCH_ENTRIES_MIN};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The room could not be reserved.
     #[error(transparent)]
     Grow(#[from] GrowError),
+    /// Memory cannot be taken as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A geometry that no segment can have.
     #[error(transparent)]
     Geometry(#[from] GeometryError),

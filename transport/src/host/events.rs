@@ -8,6 +8,13 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HostEvent {
+    /// At a start: memory was taken, or populated. The last one of a start has all of it.
+    Reserved {
+        /// Bytes until now.
+        reached_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
     /// A guest is in service.
     Attached {
         /// Its serial.

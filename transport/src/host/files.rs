@@ -3,6 +3,7 @@
 use super::peer::Who;
 use crate::layout::RingsLayout;
 use crate::segment::{ATTACH_MARGIN_BYTES, AreaFile, Backing, SegmentDir, Span};
+use onecopy_shm::sys::populate_write;
 use onecopy_shm::{Access, LeaseScan, Mapping, Region, lease_table_bytes, lease_table_fresh_bytes};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -18,6 +19,7 @@ pub(super) struct AttachFiles {
 
 impl AttachFiles {
     // r[impl resources.full]
+    // r[impl pool-memory.prefault]
     /// Makes fresh rings, and a fresh lease table unless the process already has one. Rings are
     /// allocated up front: a full file system is an error here, not SIGBUS later. Of a lease table
     /// that is done for the first cells; the guest does it for those that it comes to use.
@@ -26,7 +28,7 @@ impl AttachFiles {
         who: &Who,
         layout: &RingsLayout,
         leases_max: u64,
-        guard: bool,
+        (guard, prefault): (bool, bool),
     ) -> Result<AttachFiles, Box<dyn Error>> {
         let rings_bytes = layout.size_bytes;
         let rings = make_file(dir, AreaFile::Rings(who.serial), rings_bytes, rings_bytes)?;
@@ -35,6 +37,9 @@ impl AttachFiles {
             mapping.guard()?;
         }
         let region = mapping.region(0, rings_bytes)?;
+        if prefault {
+            populate_write(&region)?;
+        }
         let file = AreaFile::Leases(who.lease_serial);
         let leases = if who.lease_serial == who.serial {
             let capacity = u32::try_from(leases_max)?;

@@ -4,10 +4,13 @@
 use super::Host;
 use super::core::Core;
 use super::events::HostEvent;
+use super::memory::{check_huge_bytes, populate_control};
+use super::options::PoolSteps;
 use super::wake::WakeHandle;
+use crate::control::ControlReader;
 use crate::growth_helper::GrowthHelper;
 use crate::layout::{ControlLayout, Geometry, TablesReady};
-use crate::segment::{Backing, GrowError, Span, SystemError};
+use crate::segment::{Backing, GrowError, Span, SystemError, Taking};
 use crate::service::{Service, tables_ready};
 use onecopy_shm::crash_point;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,7 +35,8 @@ pub(super) struct GrowthFiles {
     pub control: Arc<OwnedFd>,
     pub backing: Backing,
     pub control_backing: Backing,
-    pub layout: ControlLayout,
+    /// Mapped, and where its tables lie.
+    pub tables: ControlReader,
     pub helper: Option<GrowthHelper>,
 }
 
@@ -40,6 +44,7 @@ pub(super) struct GrowthFiles {
 pub(super) struct Growth {
     files: GrowthFiles,
     geometry: Geometry,
+    steps: PoolSteps,
     running: Option<Running>,
     paused_until: Option<Instant>,
     wake: WakeHandle,
@@ -47,14 +52,15 @@ pub(super) struct Growth {
 
 struct Running {
     pool: Span,
-    result: Receiver<Result<(), GrowError>>,
+    result: Receiver<Result<Grown, GrowError>>,
     cancel: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Growth {
     pub fn new(files: GrowthFiles, geometry: Geometry, wake: WakeHandle) -> Growth {
-        Growth { files, geometry, running: None, paused_until: None, wake }
+        let steps = PoolSteps::new(&geometry, &files.backing);
+        Growth { files, geometry, steps, running: None, paused_until: None, wake }
     }
 
     /// Gives back what an earlier host did not live to publish, as far as the system lets it: it is
@@ -69,7 +75,7 @@ impl Growth {
     /// Whether more room can be had, or is already on its way.
     fn is_possible(&self, pool_bytes: u64) -> bool {
         self.running.is_some()
-            || pool_bytes < self.geometry.pool_bytes_max
+            || pool_bytes < self.steps.size_bytes_max()
                 && self.paused_until.is_none_or(|until| Instant::now() >= until)
     }
 
@@ -88,9 +94,7 @@ impl Growth {
             return false;
         }
         let step = pool_bytes.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX).max(wanted_bytes);
-        let to_bytes = pool_bytes
-            .saturating_add(step.next_multiple_of(self.geometry.unit_bytes))
-            .min(self.geometry.pool_bytes_max);
+        let to_bytes = self.steps.round_up(pool_bytes.saturating_add(step));
         let pool = Span { from_bytes: pool_bytes, to_bytes };
         match self.spawn(pool, (ready_for(pool_bytes), ready_for(to_bytes))) {
             Ok(running) => {
@@ -106,7 +110,7 @@ impl Growth {
     }
 
     fn spawn(&self, pool: Span, ready: (TablesReady, TablesReady)) -> std::io::Result<Running> {
-        let (sender, result) = channel::<Result<(), GrowError>>();
+        let (sender, result) = channel();
         let cancel = Arc::new(AtomicBool::new(false));
         let work = GrowthStep { files: self.files.clone(), pool, ready, cancel: cancel.clone() };
         let wake = self.wake.clone();
@@ -120,7 +124,7 @@ impl Growth {
     }
 
     /// The step that has ended since the last look: its sizes and how it went.
-    fn finished(&mut self) -> Option<(Span, Result<(), String>)> {
+    fn finished(&mut self) -> Option<(Span, Result<Grown, String>)> {
         let running = self.running.as_ref()?;
         let result = match running.result.try_recv() {
             Ok(result) => result.map_err(|error| error.to_string()),
@@ -147,6 +151,13 @@ impl Drop for Growth {
     }
 }
 
+/// What came of a step that went well.
+#[derive(Clone, Copy, Debug)]
+struct Grown {
+    /// Bytes that came in huge pages, where those were asked for.
+    huge_bytes: u64,
+}
+
 struct GrowthStep {
     files: GrowthFiles,
     pool: Span,
@@ -158,7 +169,7 @@ impl GrowthStep {
     /// Allocates blocks in both files. Of a step that fails nothing is kept: where memory is short,
     /// what is not used has to be there for others.
     // r[impl crash.g3]
-    fn run(&self) -> Result<(), GrowError> {
+    fn run(&self) -> Result<Grown, GrowError> {
         let grown = self.reserve();
         if grown.is_err()
             && let Err(error) = self.files.give_back(self.pool, self.ready)
@@ -169,15 +180,20 @@ impl GrowthStep {
     }
 
     // r[impl crash.g1]
-    fn reserve(&self) -> Result<(), GrowError> {
-        let GrowthFiles { pool, control, backing, control_backing, layout, helper } = &self.files;
+    // r[impl pool-memory.growth]
+    fn reserve(&self) -> Result<Grown, GrowError> {
+        let GrowthFiles { pool, control, backing, control_backing, tables, helper } = &self.files;
         let is_wanted = || !self.cancel.load(Ordering::Relaxed);
-        let helper = helper.as_ref();
-        backing.reserve_spans(pool.as_fd(), &[self.pool], helper, &is_wanted)?;
-        let tables = growing_spans(layout, self.ready);
-        control_backing.reserve_spans(control.as_fd(), &tables, helper, &is_wanted)?;
+        let taking = Taking { is_wanted: &is_wanted, ..Taking::by(helper.as_ref()) };
+        let pool_spans = [self.pool];
+        backing.reserve_spans(pool.as_fd(), &pool_spans, taking)?;
+        let spans = growing_spans(tables.layout(), self.ready);
+        control_backing.reserve_spans(control.as_fd(), &spans, taking)?;
+        populate_control(tables, control_backing, &spans)?;
+        let huge_bytes = check_huge_bytes(pool, backing, &pool_spans)?
+            + check_huge_bytes(control, control_backing, &spans)?;
         crash_point!("growth.files_extended");
-        Ok(())
+        Ok(Grown { huge_bytes })
     }
 }
 
@@ -189,7 +205,7 @@ impl GrowthFiles {
         ready: (TablesReady, TablesReady),
     ) -> Result<(), SystemError> {
         self.backing.give_back(self.pool.as_fd(), pool)?;
-        for span in growing_spans(&self.layout, ready) {
+        for span in growing_spans(self.tables.layout(), ready) {
             self.control_backing.give_back(self.control.as_fd(), span)?;
         }
         Ok(())
@@ -208,9 +224,10 @@ impl GrowthFiles {
         let stat = rustix::fs::fstat(&self.pool)
             .map_err(SystemError::on("look at", self.backing.path()))?;
         let to_bytes = u64::try_from(stat.st_size).unwrap_or(0).max(pool_bytes);
+        let layout = self.tables.layout();
         let most = TablesReady {
             slots: geometry.slots_max.max(ready.slots),
-            service_bytes: self.layout.slots - self.layout.service,
+            service_bytes: layout.slots - layout.service,
         };
         self.give_back(Span { from_bytes: pool_bytes, to_bytes }, (ready, most))
     }
@@ -262,7 +279,9 @@ impl<S: Service> Host<S> {
             return;
         };
         match result {
-            Ok(()) => {
+            Ok(Grown { huge_bytes }) => {
+                let control = &self.core.control;
+                control.set_huge_bytes(control.huge_bytes().saturating_add(huge_bytes));
                 let slots_ready = self.core.geometry.slots_for(to_bytes);
                 self.core.control.set_slots_ready(slots_ready);
                 crash_point!("growth.slots_published");

@@ -2,13 +2,15 @@
 
 use crate::error::GeometryError;
 use crate::growth_helper::GrowthHelper;
-use crate::host::HostEvent;
+use crate::host::{HostEvent, MemoryError};
 use crate::layout::{GRANULE_BYTES_DEFAULT, Geometry, SLOTS_MAX};
+use crate::memory::MemoryOptions;
 use crate::pool::ClassTable;
+use crate::segment::Backing;
 use crate::service::Service;
 use crate::socket::Allowed;
 use onecopy_shm::LEASES_MAX;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ pub struct HostOptions {
     /// out of memory in spite of what its numbers said, the kernel may kill the host. The default is
     /// this program, if its `main` calls [`GrowthHelper::register`].
     pub growth_helper: Option<GrowthHelper>,
+    /// How the memory of pool and control area is taken.
+    pub memory: MemoryOptions,
     /// Where to tell of attaches, deaths and growth.
     pub events: Option<Sender<HostEvent>>,
 }
@@ -110,6 +114,7 @@ impl HostOptions {
             guard: true,
             remove_on_leave: false,
             growth_helper: GrowthHelper::of_this_program(),
+            memory: MemoryOptions::default(),
             events: None,
         }
     }
@@ -143,15 +148,50 @@ impl HostOptions {
         Ok(geometry)
     }
 
-    /// Bytes of pool to start with, rounded to the unit.
-    pub(super) fn pool_bytes_rounded(&self, geometry: &Geometry) -> u64 {
-        let units = self.pool_bytes.div_ceil(geometry.unit_bytes).max(2);
-        (units * geometry.unit_bytes).min(geometry.pool_bytes_max)
-    }
-
     /// Most bytes of slots one guest may hold.
     pub(super) fn grant_quota_bytes(&self, geometry: &Geometry) -> u64 {
         let largest = geometry.classes.last().copied().unwrap_or(0);
         self.grant_bytes_max.unwrap_or((geometry.pool_bytes_max / 4).max(2 * largest))
+    }
+}
+
+/// Sizes that a pool can have: multiples of the extent unit, and of what its file takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PoolSteps {
+    unit_bytes: u64,
+    step_bytes: u64,
+    size_bytes_max: u64,
+}
+
+impl PoolSteps {
+    /// For a pool in this file.
+    // r[impl pool-memory.hugetlbfs]
+    pub fn new(geometry: &Geometry, backing: &Backing) -> PoolSteps {
+        // Both are powers of two.
+        let step_bytes = geometry.unit_bytes.max(backing.alignment_bytes());
+        let size_bytes_max = geometry.pool_bytes_max - geometry.pool_bytes_max % step_bytes;
+        PoolSteps { unit_bytes: geometry.unit_bytes, step_bytes, size_bytes_max }
+    }
+
+    /// The size of a new pool that is to have so many bytes: at least two units.
+    pub fn at_start(&self, path: &Path, pool_bytes: u64) -> Result<u64, MemoryError> {
+        let &PoolSteps { step_bytes, size_bytes_max, .. } = self;
+        let needed_bytes = 2 * self.unit_bytes;
+        if size_bytes_max < needed_bytes {
+            let path = path.to_owned();
+            return Err(MemoryError::TooSmall { path, step_bytes, size_bytes_max, needed_bytes });
+        }
+        Ok(self.round_up(pool_bytes.max(needed_bytes)))
+    }
+
+    /// The largest size.
+    pub fn size_bytes_max(&self) -> u64 {
+        self.size_bytes_max
+    }
+
+    /// The next size of at least so many bytes, or the largest.
+    pub fn round_up(&self, size_bytes: u64) -> u64 {
+        let steps = size_bytes.div_ceil(self.step_bytes);
+        steps.saturating_mul(self.step_bytes).min(self.size_bytes_max)
     }
 }

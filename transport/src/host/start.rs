@@ -6,7 +6,8 @@ use super::core::{Core, LIMBO_BATCH};
 use super::error::StartError;
 use super::growth::{Growth, GrowthFiles, growing_spans};
 use super::handle::HostHandle;
-use super::options::HostOptions;
+use super::memory::{MemoryError, MemoryPlan, Taken, check_huge_bytes, populate_control};
+use super::options::{HostOptions, PoolSteps};
 use super::poller::{Poller, Ready};
 use super::roster::Roster;
 use super::stats::Counters;
@@ -43,6 +44,7 @@ struct Opened {
     control: ControlWriter,
     segment_id: u128,
     fresh: bool,
+    taken: Taken,
 }
 
 impl<S: Service> Host<S> {
@@ -72,21 +74,22 @@ impl<S: Service> Host<S> {
         let dir = SegmentDir::create_or_open(path)?;
         refuse_foreign(&dir)?;
         let lock = attempt.lock.insert(SegmentLock::lock(&dir, Instant::now() + LOCK_PATIENCE)?);
+        let plan = MemoryPlan::new(&options)?;
         let opened = match dir.contents()? {
             Contents::Foreign(foreign) => return Err(StartError::Foreign(foreign)),
             Contents::Segment => {
                 let opened = open_segment(&dir, &service)?;
                 check_place(options.pool.as_deref(), &opened.pool)?;
-                opened
+                opened.taken_by(plan, &service)?
             }
             Contents::Unfinished => {
                 dir.remove_unfinished(lock)?;
                 attempt.is_maker = true;
-                make_segment(&dir, &options, &service)?
+                make_segment(&dir, (&options, plan), &service)?
             }
             Contents::Empty => {
                 attempt.is_maker = true;
-                make_segment(&dir, &options, &service)?
+                make_segment(&dir, (&options, plan), &service)?
             }
         };
         let mut host = Host::with_segment(options, service, dir, lock, opened)?;
@@ -102,7 +105,7 @@ impl<S: Service> Host<S> {
         lock: &SegmentLock,
         opened: Opened,
     ) -> Result<Host<S>, StartError> {
-        let Opened { control, segment_id, fresh, .. } = opened;
+        let Opened { control, segment_id, fresh, taken, .. } = opened;
         let geometry = control.geometry().clone();
         let resources = |what| move |source| StartError::Resources { what, source };
         // All of it is checked before anything is stored.
@@ -126,7 +129,7 @@ impl<S: Service> Host<S> {
             control: control_file.clone(),
             backing: opened.pool.backing,
             control_backing: opened.control_backing,
-            layout: *control.layout(),
+            tables: control.reader().clone(),
             helper: options.growth_helper.clone(),
         };
         let (commands_in, commands) = channel();
@@ -190,6 +193,8 @@ impl<S: Service> Host<S> {
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
         control.set_host_pid(std::process::id().into());
+        control.set_memory(&taken.options);
+        control.set_huge_bytes(taken.huge_bytes);
         crash_point!("host.start.epoch_stored");
         if !fresh {
             host.core.growth.give_back_unpublished(control.pool_bytes(), ready);
@@ -277,43 +282,61 @@ fn check_options(options: &HostOptions) -> Result<(), StartError> {
 // r[impl crash.start]
 fn make_segment(
     dir: &SegmentDir,
-    options: &HostOptions,
+    (options, mut plan): (&HostOptions, MemoryPlan<'_>),
     service: &dyn Service,
 ) -> Result<Opened, StartError> {
     let geometry = options.geometry(service)?;
     let layout = ControlLayout::new(&geometry);
-    let pool_bytes = options.pool_bytes_rounded(&geometry);
-    let ready = tables_ready(service, &geometry, geometry.slots_for(pool_bytes));
-    let control_bytes = layout.real_bytes(ready);
-    let in_directory = if options.pool.is_none() { pool_bytes } else { 0 };
-    check_room(dir.path().as_path(), control_bytes + in_directory)?;
+    let ready_for = |pool_bytes| tables_ready(service, &geometry, geometry.slots_for(pool_bytes));
+    let in_directory = if options.pool.is_none() { options.pool_bytes } else { 0 };
+    check_room(
+        dir.path().as_path(),
+        layout.real_bytes(ready_for(options.pool_bytes)) + in_directory,
+    )?;
 
     let segment_id = random_id()?;
-    let pool = dir.create_pool(options.pool.as_deref(), segment_id)?;
-    let helper = options.growth_helper.as_ref();
-    let whole = Span { from_bytes: 0, to_bytes: pool_bytes };
-    pool.backing.reserve_spans(pool.file.as_fd(), &[whole], helper, &|| true)?;
+    let mut pool = dir.create_pool(options.pool.as_deref(), segment_id)?;
+    pool.backing = plan.apply(&pool.file, pool.backing)?;
+    let steps = PoolSteps::new(&geometry, &pool.backing);
+    let pool_bytes = steps.at_start(&pool.path, options.pool_bytes)?;
+    let ready = ready_for(pool_bytes);
+    plan.announce(pool_bytes + layout.real_bytes(ready));
+    plan.place(&pool.file, &pool.backing, geometry.pool_bytes_max)?;
+    let whole = [Span { from_bytes: 0, to_bytes: pool_bytes }];
+    plan.reserve(&pool.file, &pool.backing, &whole)?;
     pool.write_header(segment_id)?;
     crash_point!("host.start.pool_made");
 
     let control_file = dir.create_file(AreaFile::Control)?;
     let control_backing = Backing::detect(&control_file, &control_path(dir))?;
+    let control_backing = plan.apply(&control_file, control_backing)?;
     // The tables have their places from the start; what is not reserved yet is a hole that nobody
     // looks at.
     rustix::fs::ftruncate(&control_file, layout.size_bytes)
         .map_err(|source| StartError::Resources { what: "the size of the control area", source })?;
-    let [region, hot, cold] = growing_spans(&layout, (TablesReady::NOTHING, ready));
-    let fixed = Span { from_bytes: 0, to_bytes: layout.fixed_bytes() };
-    let spans = [fixed, region, hot, cold];
-    control_backing.reserve_spans(control_file.as_fd(), &spans, helper, &|| true)?;
+    plan.place(&control_file, &control_backing, layout.size_bytes)?;
+    let spans = real_spans(&layout, ready);
+    plan.reserve(&control_file, &control_backing, &spans)?;
+    let huge_bytes = check_huge_bytes(&pool.file, &pool.backing, &whole)
+        .and_then(|bytes| Ok(bytes + check_huge_bytes(&control_file, &control_backing, &spans)?));
+    let huge_bytes = huge_bytes.map_err(MemoryError::from)?;
     let mapping = Mapping::map(&control_file, layout.size_bytes, Access::ReadWrite)?;
     let control = ControlWriter::new(mapping.clone(), geometry.clone())?;
+    populate_control(&control, &control_backing, &spans)?;
+    plan.done();
     control.set_created_unix_s(unix_s());
     control.set_slots_ready(ready.slots);
     control.set_pool_bytes(pool_bytes);
     crash_point!("host.start.sizes_stored");
     let control = ControlWriter::initialise(mapping, &geometry, segment_id)?;
-    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: true })
+    let taken = Taken { options: plan.options, huge_bytes };
+    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: true, taken })
+}
+
+/// What is real of the control area.
+fn real_spans(layout: &ControlLayout, ready: TablesReady) -> [Span; 4] {
+    let [region, hot, cold] = growing_spans(layout, (TablesReady::NOTHING, ready));
+    [Span { from_bytes: 0, to_bytes: layout.fixed_bytes() }, region, hot, cold]
 }
 
 /// Opens the segment of a host that is gone.
@@ -347,7 +370,40 @@ fn open_segment(dir: &SegmentDir, service: &dyn Service) -> Result<Opened, Start
     }
     let pool = dir.open_pool(segment_id)?;
     check_size(&pool.file, &pool.path, control.pool_bytes())?;
-    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: false })
+    let taken = Taken::default();
+    Ok(Opened { control_file, control_backing, pool, control, segment_id, fresh: false, taken })
+}
+
+impl Opened {
+    /// What is there keeps its pages: it is populated if that is asked for, and what comes later is taken
+    /// as this life wants it.
+    // r[impl pool-memory.restart]
+    fn taken_by(
+        mut self,
+        mut plan: MemoryPlan<'_>,
+        service: &dyn Service,
+    ) -> Result<Opened, StartError> {
+        let Opened { pool, control_file, control_backing, control, .. } = &mut self;
+        let layout = *control.layout();
+        let pool_bytes = control.pool_bytes();
+        let ready = tables_ready(service, control.geometry(), control.slots_ready());
+        let size_bytes_max = control.geometry().pool_bytes_max;
+        pool.backing = plan.apply(&pool.file, pool.backing.clone())?;
+        let control_backing = plan.apply(&control_file, control_backing.clone())?;
+        plan.announce(pool_bytes + layout.real_bytes(ready));
+        plan.place_anew(&pool.file, &pool.backing, size_bytes_max)?;
+        plan.place_anew(&control_file, &control_backing, layout.size_bytes)?;
+        let (whole, spans) =
+            ([Span { from_bytes: 0, to_bytes: pool_bytes }], real_spans(&layout, ready));
+        plan.populate_anew(&pool.file, &pool.backing, &whole)?;
+        plan.populate_anew(&control_file, &control_backing, &spans)?;
+        populate_control(control, &control_backing, &spans)?;
+        let huge_bytes = plan.look_at_huge(&pool.file, &pool.backing, &whole)?
+            + plan.look_at_huge(&control_file, &control_backing, &spans)?;
+        plan.done();
+        let taken = Taken { options: plan.options, huge_bytes };
+        Ok(Opened { control_backing, taken, ..self })
+    }
 }
 
 /// A pool that is named must be the one that the segment has: to serve another one silently is no

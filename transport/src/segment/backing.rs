@@ -1,14 +1,17 @@
 //! What differs between the kinds of files a pool can be.
 
 mod fake;
+mod fill;
 mod reserve;
 
 pub use fake::FakeBacking;
 pub use reserve::GrowError;
-pub(crate) use reserve::Span;
+pub(crate) use reserve::{STEP_BYTES, Span, Taking};
 
 use super::error::{FileKind, SystemError};
+use crate::memory::MemoryOptions;
 use rustix::fs::{StatxAttributes, StatxFlags};
+use std::fmt;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -35,6 +38,18 @@ pub enum BackingKind {
     Fsdax,
     /// A device of persistent or attached memory.
     Devdax,
+}
+
+impl fmt::Display for BackingKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            BackingKind::Tmpfs => "tmpfs",
+            BackingKind::Hugetlbfs => "hugetlbfs",
+            BackingKind::Disk => "a disk",
+            BackingKind::Fsdax => "a DAX file system",
+            BackingKind::Devdax => "a devdax device",
+        })
+    }
 }
 
 /// Why the kind of a file cannot be told.
@@ -72,6 +87,8 @@ pub struct Backing {
     size_fixed: Option<u64>,
     path: PathBuf,
     fake: Option<FakeBacking>,
+    /// How its pages are taken, as far as that applies to the file.
+    memory: MemoryOptions,
 }
 
 impl Backing {
@@ -94,6 +111,7 @@ impl Backing {
             size_fixed: None,
             path: PathBuf::from("fake"),
             fake: Some(fake),
+            memory: MemoryOptions::default(),
         }
     }
 
@@ -106,7 +124,18 @@ impl Backing {
             size_fixed: Some(size_bytes),
             path: PathBuf::from("fake device"),
             fake: None,
+            memory: MemoryOptions::default(),
         }
+    }
+
+    /// The same file; its pages are taken like this from now on.
+    pub(crate) fn with_memory(self, memory: MemoryOptions) -> Backing {
+        Backing { memory, ..self }
+    }
+
+    /// How its pages are taken.
+    pub(crate) fn memory(&self) -> &MemoryOptions {
+        &self.memory
     }
 
     /// The kind of file.
@@ -172,7 +201,9 @@ fn detect_file(file: impl AsFd, path: &Path) -> Result<Backing, SystemError> {
         _ if is_dax(file) => (BackingKind::Fsdax, page_bytes),
         _ => (BackingKind::Disk, page_bytes),
     };
-    Ok(Backing { kind, alignment_bytes, size_fixed: None, path: path.to_owned(), fake: None })
+    let path = path.to_owned();
+    let memory = MemoryOptions::default();
+    Ok(Backing { kind, alignment_bytes, size_fixed: None, path, fake: None, memory })
 }
 
 fn is_dax(file: impl AsFd) -> bool {
@@ -198,6 +229,7 @@ fn detect_device(stat: &rustix::fs::Stat, path: &Path) -> Result<Backing, Backin
         size_fixed: Some(size_bytes / alignment_bytes * alignment_bytes),
         path: path.to_owned(),
         fake: None,
+        memory: MemoryOptions::default(),
     })
 }
 

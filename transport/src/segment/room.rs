@@ -1,6 +1,7 @@
 //! How much room a file system has, and a refusal that a person can act on.
 
 use super::error::SystemError;
+use super::huge::set_aside;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt;
@@ -8,6 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+/// The type of file systems of huge pages.
+const HUGETLBFS: &str = "hugetlbfs";
 
 /// A mounted file system and its room when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +35,24 @@ impl Room {
         // No blocks at all: a tmpfs or hugetlbfs without a size limit.
         let limited = statvfs.f_blocks != 0;
         let bytes = |blocks: u64| limited.then(|| blocks.saturating_mul(statvfs.f_frsize));
-        let mount = mount_of(file);
-        let (mount_point, file_system) = mount.unwrap_or_else(|| (path.to_owned(), String::new()));
-        let size_bytes = bytes(statvfs.f_blocks);
-        Ok(Room { mount_point, file_system, size_bytes, free_bytes: bytes(statvfs.f_bavail) })
+        let (mount_point, file_system) = match mount_of(file) {
+            Some(mount) => (mount.point, mount.file_system),
+            None => (path.to_owned(), String::new()),
+        };
+        let (size_bytes, free_bytes) = (bytes(statvfs.f_blocks), bytes(statvfs.f_bavail));
+        let room = Room { mount_point, file_system, size_bytes, free_bytes };
+        Ok(if room.file_system == HUGETLBFS { room.of_set_aside(statvfs.f_bsize) } else { room })
+    }
+
+    /// On hugetlbfs there are no more pages than were set aside, whatever the mount says.
+    fn of_set_aside(self, page_bytes: u64) -> Room {
+        let Some((pages, free)) = set_aside(page_bytes) else { return self };
+        let least = |limit: Option<u64>, pages: u64| {
+            Some(limit.unwrap_or(u64::MAX).min(pages.saturating_mul(page_bytes)))
+        };
+        let size_bytes = least(self.size_bytes, pages);
+        let free_bytes = least(self.free_bytes, free);
+        Room { size_bytes, free_bytes, ..self }
     }
 
     /// The room at the nearest directory above `path` that exists, or at `path` itself.
@@ -63,7 +81,11 @@ impl fmt::Display for Room {
         }
         match (self.size_bytes, self.free_bytes) {
             (Some(size), Some(free)) => {
-                write!(formatter, " has {}, {} free", Bytes(size), Bytes(free))
+                write!(formatter, " has {}, {} free", Bytes(size), Bytes(free))?;
+                match &*self.file_system {
+                    HUGETLBFS => formatter.write_str(" (/proc/sys/vm/nr_hugepages sets it)"),
+                    _ => Ok(()),
+                }
             }
             _ => formatter.write_str(" has no size limit of its own"),
         }
@@ -124,8 +146,16 @@ pub fn check_room(path: &Path, needed_bytes: u64) -> Result<Room, RoomError> {
     }
 }
 
-/// Mount point and file system type of an open file.
-fn mount_of(file: BorrowedFd<'_>) -> Option<(PathBuf, String)> {
+/// What is mounted where an open file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    pub(super) point: PathBuf,
+    pub(super) file_system: String,
+    /// Options of the file system, with commas between them.
+    pub(super) options: String,
+}
+
+pub(super) fn mount_of(file: BorrowedFd<'_>) -> Option<Mount> {
     let fdinfo = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
     let fdinfo = std::fs::read_to_string(fdinfo).ok()?;
     let mount_id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
@@ -133,11 +163,14 @@ fn mount_of(file: BorrowedFd<'_>) -> Option<(PathBuf, String)> {
 }
 
 /// `36 35 98:0 /root /mount/point options [optional fields] - type source options`
-fn find_mount(mountinfo: &str, mount_id: &str) -> Option<(PathBuf, String)> {
+fn find_mount(mountinfo: &str, mount_id: &str) -> Option<Mount> {
     let line = mountinfo.lines().find(|line| line.split(' ').next() == Some(mount_id))?;
     let (before, after) = line.split_once(" - ")?;
-    let mount_point = unescape(before.split(' ').nth(4)?);
-    Some((mount_point, after.split(' ').next()?.to_owned()))
+    let point = unescape(before.split(' ').nth(4)?);
+    let mut after = after.split(' ');
+    let file_system = after.next()?.to_owned();
+    let options = after.nth(1).unwrap_or_default().to_owned();
+    Some(Mount { point, file_system, options })
 }
 
 /// Space, tab, line feed and backslash stand there as three octal digits.

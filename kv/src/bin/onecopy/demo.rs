@@ -3,9 +3,9 @@
 use crate::cli::DemoArgs;
 use crate::exit::Failure;
 use crate::out;
+use crate::progress::Bar;
 use crate::replay::judge;
 use crate::replay::plan::{Kills, Plan, Source, pool_bytes_needed};
-use crate::replay::progress::Bar;
 use crate::replay::supervisor::run;
 use crate::signals::Interrupted;
 use onecopy::policy::PolicyKind;
@@ -32,7 +32,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     if !args.json {
         introduce(&plan, args.kill_guest_every.is_some())?;
     }
-    let bar = Bar::new(plan.requests as u64, "demo");
+    let bar = Bar::requests(plan.requests as u64, "demo");
     let report = run(&plan, &interrupted, &bar)?;
     drop(bar);
     let private =

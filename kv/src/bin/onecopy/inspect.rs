@@ -12,6 +12,7 @@ use onecopy_transport::format::{HostState, Role};
 use onecopy_transport::inspect::{
     DeadAudit, InspectedPeer, Inspection, inspect as inspect_segment,
 };
+use onecopy_transport::memory::{HugePages, MemoryOptions};
 use onecopy_transport::segment::SegmentStatus;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -107,6 +108,7 @@ fn map_text(inspection: &Inspection, counted: &Counted, findings: &Findings) -> 
             geometry.classes.len(),
         ),
     );
+    row("memory", memory_text(inspection));
     let (peers, serial) = (inspection.peers.len(), inspection.serial_last);
     row("peers", format!("{peers} in the table, last serial {serial}"));
     for peer in &inspection.peers {
@@ -136,6 +138,21 @@ fn map_text(inspection: &Inspection, counted: &Counted, findings: &Findings) -> 
         false => findings.iter().for_each(|finding| row("audit", finding.clone())),
     }
     text
+}
+
+// r[impl cli.inspect.memory]
+fn memory_text(inspection: &Inspection) -> String {
+    let MemoryOptions { prefault, huge_pages, numa } = inspection.memory;
+    let populated = if prefault { "populated" } else { "populated by who touches it" };
+    let huge = match huge_pages {
+        HugePages::Off => "huge pages off".to_owned(),
+        asked => {
+            let found = ByteSize::from_bytes(inspection.huge_bytes).rounded();
+            format!("huge pages {asked}, {found} found in them")
+        }
+    };
+    let nodes = numa.map_or("nodes by default".to_owned(), |numa| format!("nodes {numa}"));
+    format!("{populated}, {huge}, {nodes}")
 }
 
 fn plural(count: u64, what: &str) -> String {
@@ -170,6 +187,12 @@ fn as_json(inspection: &Inspection, counted: &Counted, findings: &Findings) -> V
         "boot_epoch": inspection.boot_epoch,
         "pool_bytes": inspection.pool_bytes,
         "pool_bytes_max": inspection.geometry.pool_bytes_max,
+        "memory": {
+            "prefault": inspection.memory.prefault,
+            "huge_pages": inspection.memory.huge_pages.to_string(),
+            "huge_bytes": inspection.huge_bytes,
+            "numa": inspection.memory.numa.map(|numa| numa.to_string()),
+        },
         "granule_bytes": inspection.geometry.granule_bytes,
         "serial_last": inspection.serial_last,
         "peers": peers,

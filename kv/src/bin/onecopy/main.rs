@@ -8,6 +8,7 @@ mod inspect;
 mod keys;
 mod out;
 mod peers;
+mod progress;
 mod replay;
 mod serve;
 mod signals;

@@ -1,23 +1,31 @@
 //! `serve` and `destroy`: be a segment's host; remove a segment that has none.
 
-use crate::cli::{DestroyArgs, ServeArgs};
+use crate::cli::{DestroyArgs, MemoryArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::guest::segment_path;
 use crate::out;
+use crate::progress::Bar;
 use crate::signals::SignalWatch;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy::size::ByteSize;
-use onecopy_transport::host::{Host, HostHandle, HostOptions};
+use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions};
+use onecopy_transport::memory::MemoryOptions;
 use onecopy_transport::segment::{DestroyError, DirError, SegmentPath, destroy as destroy_segment};
 use onecopy_transport::socket::Allowed;
 use serde_json::json;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 // r[impl cli.serve]
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let segment = segment_path(&args.place)?;
-    let options = host_options(args, &segment)?;
+    let mut options = host_options(args, &segment)?;
+    let (events, told) = channel();
+    options.events = Some(events);
+    let shown = std::thread::Builder::new().name("progress".into());
+    shown
+        .spawn(move || show_start(told))
+        .map_err(|error| Failure::file("a thread", "started", &error))?;
     // Before there is anything to clean up: a signal during the start is obeyed after it.
     let (tell_handle, handle) = channel::<HostHandle>();
     let watch = SignalWatch::start(move || {
@@ -112,11 +120,30 @@ fn host_options(args: &ServeArgs, segment: &SegmentPath) -> Result<HostOptions, 
     options.remove_on_leave = args.rm;
     options.allowed =
         Allowed { uids: args.allow.allow_uid.clone(), gids: args.allow.allow_gid.clone() };
+    options.memory = memory_options(&args.memory);
     options.grant_slots_max = args.quotas.grant_slots_max;
     options.grant_bytes_max = args.quotas.grant_bytes_max.map(ByteSize::bytes);
     options.leases_max = args.quotas.leases_max;
     options.requests_max = args.quotas.requests_max;
     Ok(options)
+}
+
+// r[impl cli.serve.memory]
+fn memory_options(args: &MemoryArgs) -> MemoryOptions {
+    MemoryOptions { prefault: args.prefault, huge_pages: args.huge_pages, numa: args.numa }
+}
+
+/// Shows how far a start has come with its memory, for as long as that takes. What a host tells later
+/// is for nobody here.
+// r[impl cli.serve.memory]
+fn show_start(events: Receiver<HostEvent>) {
+    let mut bar = None;
+    for event in events {
+        if let HostEvent::Reserved { reached_bytes, total_bytes } = event {
+            bar.get_or_insert_with(|| Bar::bytes(total_bytes, "memory")).set(reached_bytes);
+            bar = bar.filter(|_| reached_bytes < total_bytes);
+        }
+    }
 }
 
 fn check_sizes(args: &ServeArgs) -> Result<(), Failure> {

@@ -1,9 +1,12 @@
 //! Making more of a file real: blocks now, so that a store later cannot fail.
 
+use super::fill::Filler;
 use super::{Backing, BackingKind};
 use crate::growth_helper::{GrowthHelper, HelperError};
 use crate::segment::error::SystemError;
+use crate::segment::huge::NoHugePages;
 use crate::segment::memory_limit::{GROWTH_MARGIN_BYTES, NoMemory, check_memory};
+use crate::segment::nodes::{NumaError, place_thread};
 use crate::segment::room::{Bytes, Room};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -13,7 +16,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Most bytes that one system call reserves: between two of them a reservation can be given up.
-pub const STEP_BYTES: u64 = 64 << 20;
+pub(crate) const STEP_BYTES: u64 = 64 << 20;
 
 /// Why a file could not grow. What was reserved until then stays, beyond any published size: nobody
 /// reads it, and the next growth finds it reserved already.
@@ -130,6 +133,12 @@ pub enum GrowError {
         /// The nearest error number.
         source: Errno,
     },
+    /// The file did not come in huge pages, which were required.
+    #[error(transparent)]
+    Small(#[from] NoHugePages),
+    /// Its pages cannot be had from the memory nodes that were asked for.
+    #[error(transparent)]
+    Numa(#[from] NumaError),
     /// The system refused.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -146,7 +155,9 @@ impl GrowError {
             GrowError::GivenUp { .. } => Errno::CANCELED,
             GrowError::NotSupported { .. } => Errno::OPNOTSUPP,
             GrowError::MemoryLimit { no_memory, .. } => no_memory.source,
-            GrowError::HelperKilled { .. } => Errno::NOMEM,
+            GrowError::HelperKilled { .. } | GrowError::Small(_) => Errno::NOMEM,
+            GrowError::Numa(NumaError::Refused { source, .. }) => *source,
+            GrowError::Numa(_) => Errno::INVAL,
             GrowError::System(error) => error.source,
         }
     }
@@ -160,8 +171,26 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.to_bytes.saturating_sub(self.from_bytes)
+    }
+}
+
+/// Who reserves, and who is told of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Taking<'a> {
+    /// The process that does it in this one's place.
+    pub helper: Option<&'a GrowthHelper>,
+    /// Asked between steps.
+    pub is_wanted: &'a (dyn Fn() -> bool + Sync),
+    /// Told after each step, with the bytes that a whole step has.
+    pub step_done: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<'a> Taking<'a> {
+    /// Told to nobody, and never given up.
+    pub(crate) fn by(helper: Option<&'a GrowthHelper>) -> Taking<'a> {
+        Taking { helper, is_wanted: &|| true, step_done: &|_| {} }
     }
 }
 
@@ -174,22 +203,52 @@ impl Backing {
         &self,
         file: BorrowedFd<'_>,
         spans: &[Span],
-        helper: Option<&GrowthHelper>,
-        is_wanted: &dyn Fn() -> bool,
+        taking: Taking<'_>,
     ) -> Result<(), GrowError> {
         self.check_spans(file, spans)?;
-        match helper.filter(|_| self.can_grow()) {
+        self.take_spans(file, spans, taking)
+    }
+
+    /// The same for spans that were reserved long ago: they are only populated, where that is asked for.
+    pub(crate) fn take_spans(
+        &self,
+        file: BorrowedFd<'_>,
+        spans: &[Span],
+        taking: Taking<'_>,
+    ) -> Result<(), GrowError> {
+        match taking.helper.filter(|_| self.can_grow()) {
             Some(helper) => helper
-                .reserve(file, spans, is_wanted)
+                .reserve(file, spans, (&self.memory, taking))
                 .map_err(|error| self.helper_error(file, spans, error)),
-            None => spans.iter().try_for_each(|span| {
-                let mut go_on = |_| match is_wanted() {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                };
-                self.reserve_in_steps(file, span.from_bytes, span.to_bytes, &mut go_on)
-            }),
+            // Where the kernel is told per thread, it is told in a thread that does nothing else.
+            None if self.kind == BackingKind::Hugetlbfs && self.memory.numa.is_some() => {
+                let reserve = || self.reserve_placed(file, spans, taking);
+                let ended = std::thread::scope(|scope| scope.spawn(reserve).join());
+                ended.unwrap_or(Err(SystemError::on("grow", &self.path)(Errno::CANCELED).into()))
+            }
+            None => self.reserve_placed(file, spans, taking),
         }
+    }
+
+    /// Reserves in this very thread.
+    pub(crate) fn reserve_placed(
+        &self,
+        file: BorrowedFd<'_>,
+        spans: &[Span],
+        taking: Taking<'_>,
+    ) -> Result<(), GrowError> {
+        place_thread(self, self.memory.numa)?;
+        spans.iter().try_for_each(|span| {
+            let mut go_on = |_| {
+                (taking.step_done)(STEP_BYTES);
+                if (taking.is_wanted)() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            };
+            self.reserve_in_steps(file, span.from_bytes, span.to_bytes, &mut go_on)
+        })
     }
 
     fn check_spans(&self, file: BorrowedFd<'_>, spans: &[Span]) -> Result<(), GrowError> {
@@ -286,11 +345,12 @@ impl Backing {
         if !self.can_grow() {
             return Ok(());
         }
+        let filler = self.filler(file, (from_bytes, to_bytes))?;
         let mut step = STEP_BYTES.next_multiple_of(self.alignment_bytes);
         let mut reached = from_bytes;
         while reached < to_bytes {
             let next = reached.saturating_add(step).min(to_bytes);
-            match self.reserve_step(file, reached, next - reached) {
+            match self.reserve_step(file, filler.as_ref(), (reached, next - reached)) {
                 Ok(()) => reached = next,
                 // A signal undoes the step: smaller ones get through between two signals.
                 Err(Errno::INTR) => {
@@ -330,11 +390,32 @@ impl Backing {
         }
     }
 
-    fn reserve_step(&self, file: BorrowedFd<'_>, offset: u64, count: u64) -> Result<(), Errno> {
+    fn filler(
+        &self,
+        file: BorrowedFd<'_>,
+        (from_bytes, to_bytes): (u64, u64),
+    ) -> Result<Option<Filler>, GrowError> {
+        if !Filler::is_wanted(self) {
+            return Ok(None);
+        }
+        // A page beyond the end of the file cannot be touched.
+        self.lengthen(file, to_bytes)?;
+        let filler = Filler::new(file, self, to_bytes);
+        filler.map(Some).map_err(|errno| self.grow_error(file, from_bytes, to_bytes, errno))
+    }
+
+    fn reserve_step(
+        &self,
+        file: BorrowedFd<'_>,
+        filler: Option<&Filler>,
+        (offset, count): (u64, u64),
+    ) -> Result<(), Errno> {
         if let Some(fake) = &self.fake {
             fake.step()?;
         }
-        rustix::fs::fallocate(file, FallocateFlags::empty(), offset, count)
+        let filled = filler.map_or(Ok(()), |filler| filler.fill(offset, count));
+        rustix::fs::fallocate(file, FallocateFlags::empty(), offset, count)?;
+        filler.map_or(Ok(()), |filler| filler.settle(filled, offset, count))
     }
 
     fn check_aligned(&self, value: u64) -> Result<(), GrowError> {

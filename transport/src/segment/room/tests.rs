@@ -70,7 +70,8 @@ fn mounts_are_found_by_id_and_their_names_unescaped() {
                      25 24 0:23 / /dev/my\\040shm\\134 rw shared:5 master:1 - tmpfs x size=1k\n\
                      bad\n26 1\n";
     let found = find_mount(mountinfo, "25").unwrap();
-    assert_eq!(found, (PathBuf::from("/dev/my shm\\"), "tmpfs".to_owned()));
+    assert_eq!(found.point, PathBuf::from("/dev/my shm\\"));
+    assert_eq!((&*found.file_system, &*found.options), ("tmpfs", "size=1k"));
     assert_eq!(find_mount(mountinfo, "2"), None);
     assert_eq!(find_mount(mountinfo, "26"), None);
     assert_eq!(unescape("a\\04"), PathBuf::from("a\\04"));

@@ -6,13 +6,15 @@ use super::values::{granule, positive, ring, seconds};
 use clap::Args;
 use onecopy::policy::PolicyKind;
 use onecopy::size::ByteSize;
+use onecopy_transport::memory::{HugePages, NumaPolicy};
 use std::path::PathBuf;
 
 const SERVE_HELP: &str = "\
 A segment outlives its host: blocks that were published are there again when it is
 served again, also after a kill -9. Sizes, granule and the most guests belong to the
-segment; once it is made, the flags for them change nothing. `onecopy destroy`
-removes it.
+segment; once it is made, the flags for them change nothing. Those for memory hold
+for what is taken from now on (--prefault populates what is there, too).
+`onecopy destroy` removes it.
 
 When it serves, it says so in one line on standard output (with --json an object
 with segment, pid, boot_epoch, pool_bytes, pool_bytes_max and blocks), so that a
@@ -22,6 +24,7 @@ with 0. A second host on the same segment is refused.
 Examples:
   onecopy serve --size 4G --size-max 64G --capacity-bytes 60G
   onecopy serve --segment /dev/shm/me/cache --size 256M --rm
+  onecopy serve --segment /mnt/shm/cache --prefault --huge-pages require --numa bind:0
   onecopy serve --pool /mnt/pmem0/onecopy.pool --size 32G --size-max 32G";
 
 #[derive(Debug, Args)]
@@ -43,6 +46,8 @@ pub struct ServeArgs {
     /// File or devdax device for the pool, instead of a file in the segment's directory
     #[arg(long, value_name = "PATH", env = "ONECOPY_POOL")]
     pub pool: Option<PathBuf>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Remove the segment at the end instead of keeping it
     #[arg(long)]
     pub rm: bool,
@@ -90,6 +95,24 @@ pub struct ServeArgs {
     pub allow: AllowArgs,
     #[command(flatten)]
     pub quotas: QuotaArgs,
+}
+
+/// How the memory of pool, index and tables is taken. Chosen anew at each start.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub struct MemoryArgs {
+    /// Populate all memory before it is announced, at the start and whenever the pool grows, and have
+    /// guests map what they are granted: a first fill then waits for no page
+    #[arg(long, env = "ONECOPY_PREFAULT")]
+    pub prefault: bool,
+    /// Take pool, index and tables in huge pages: off, try (a warning where there are none) or require.
+    /// Needs a tmpfs that is mounted with huge=advise, or --pool on hugetlbfs
+    #[arg(long, value_name = "WHETHER", default_value = "off", env = "ONECOPY_HUGE_PAGES")]
+    pub huge_pages: HugePages,
+    /// Memory nodes that pages come from: bind:0,2-3, interleave:0-1 or interleave:all [default: the
+    /// node of who takes them]
+    #[arg(long, value_name = "NODES", env = "ONECOPY_NUMA")]
+    pub numa: Option<NumaPolicy>,
 }
 
 const DESTROY_HELP: &str = "\

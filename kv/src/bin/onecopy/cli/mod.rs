@@ -8,7 +8,7 @@ mod replay;
 mod values;
 
 pub use blocks::{GetArgs, KeyArgs, PutArgs, RmArgs};
-pub use host::{DestroyArgs, ServeArgs};
+pub use host::{DestroyArgs, MemoryArgs, ServeArgs};
 pub use peers::{PeersArgs, PeersCommand, SettleArgs};
 pub use replay::{DemoArgs, Lookup, ReplayArgs, ReplayGuestArgs};
 

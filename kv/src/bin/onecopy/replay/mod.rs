@@ -6,7 +6,6 @@ mod home;
 mod kills;
 mod outside;
 pub mod plan;
-pub mod progress;
 pub mod supervisor;
 mod worker;
 
@@ -15,15 +14,15 @@ pub use worker::guest;
 use crate::cli::ReplayArgs;
 use crate::exit::Failure;
 use crate::out;
+use crate::progress::Bar;
 use crate::signals::Interrupted;
 use onecopy::replay::report::{AUDIT_CLEAN, ReplayReport};
 use plan::Plan;
-use progress::Bar;
 
 pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let interrupted = Interrupted::watch()?;
     let plan = Plan::from_args(args)?;
-    let bar = Bar::new(plan.requests as u64, "replay");
+    let bar = Bar::requests(plan.requests as u64, "replay");
     let report = supervisor::run(&plan, &interrupted, &bar)?;
     drop(bar);
     if args.json {

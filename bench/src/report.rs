@@ -1,9 +1,8 @@
 //! What a benchmark says, to people or to machines.
 
-use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
+use onecopy_machine::{Machine, commit};
 use serde::Serialize;
 
 use crate::pin::Cores;
@@ -108,15 +107,14 @@ struct SpanFigure<'a> {
 
 #[derive(Debug, Serialize)]
 struct Header {
-    machine: Machine,
-    commit: String,
+    machine: Pinned,
+    commit: &'static str,
 }
 
 #[derive(Debug, Serialize)]
-struct Machine {
-    cpu: String,
-    cores: usize,
-    kernel: String,
+struct Pinned {
+    #[serde(flatten)]
+    machine: Machine,
     /// The cores of the two processes, if they were pinned.
     pinned: Option<(usize, usize)>,
 }
@@ -130,13 +128,12 @@ pub(crate) struct Report {
 impl Report {
     /// Tells the machine and the commit.
     pub(crate) fn new(json: bool, cores: &Cores) -> Report {
-        let machine = Machine::this(cores);
-        let commit = commit();
+        let (machine, pinned, commit) = (Machine::this(cores.count()), cores.pair(), commit());
         if json {
-            print_json(&Header { machine, commit });
+            print_json(&Header { machine: Pinned { machine, pinned }, commit });
         } else {
-            println!("{}, {} cores, Linux {}", machine.cpu, machine.cores, machine.kernel);
-            match machine.pinned {
+            println!("{}", machine.text());
+            match pinned {
                 Some((first, second)) => println!("pinned to cores {first} and {second}"),
                 None => println!("not pinned: there is one core, which both processes share"),
             }
@@ -234,38 +231,4 @@ fn print_json(value: &impl Serialize) {
         Ok(line) => println!("{line}"),
         Err(error) => eprintln!("onecopy-bench: a figure that JSON cannot tell: {error}"),
     }
-}
-
-impl Machine {
-    fn this(cores: &Cores) -> Machine {
-        let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model =
-            about.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
-        Machine {
-            cpu: model.map_or("unknown", str::trim).to_owned(),
-            cores: cores.count(),
-            kernel: kernel(),
-            pinned: cores.pair(),
-        }
-    }
-}
-
-/// The commit this was built from, marked when the tree differs from it.
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output().ok()
-    };
-    let head = git(&["rev-parse", "HEAD"]).filter(|output| output.status.success());
-    let Some(head) = head else { return "unknown".to_owned() };
-    let mut commit = String::from_utf8_lossy(&head.stdout).trim().to_owned();
-    let changes = git(&["status", "--porcelain"]).map(|output| output.stdout);
-    if changes.is_none_or(|changes| !changes.is_empty()) {
-        commit.push_str("-dirty");
-    }
-    commit
-}
-
-fn kernel() -> String {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
-    release.map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }

@@ -1,8 +1,8 @@
 //! Where and with what was measured.
 
-use std::fs;
 use std::process::Command;
 
+use onecopy_machine::{Machine, commit};
 use serde::Serialize;
 
 use crate::cores::Cores;
@@ -11,16 +11,12 @@ use crate::system::System;
 /// The versions that this program was built with.
 const LOCK: &str = include_str!("../Cargo.lock");
 
-/// The machine, and how it was at the start.
+/// The machine, and how the comparison was started.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    pub(crate) is_virtual: bool,
-    /// Processes that ran or wanted to, on average over the last minute.
-    pub(crate) load: String,
-    pub(crate) commit: String,
+pub(crate) struct Setting {
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
+    pub(crate) commit: &'static str,
     pub(crate) command: String,
 }
 
@@ -31,40 +27,12 @@ pub(crate) struct Version {
     pub(crate) version: String,
 }
 
-impl Machine {
-    pub(crate) fn this(cores: &Cores) -> Machine {
-        let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let field =
-            |name: &str| about.lines().find_map(|line| line.strip_prefix(name)?.split(':').nth(1));
-        let flags = field("flags").unwrap_or_default();
+impl Setting {
+    pub(crate) fn this(cores: &Cores) -> Setting {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        Machine {
-            cpu: field("model name").map_or("unknown", str::trim).to_owned(),
-            cores: cores.count(),
-            kernel: first_word("/proc/sys/kernel/osrelease"),
-            is_virtual: flags.split(' ').any(|flag| flag == "hypervisor"),
-            load: load(),
-            commit: commit(),
-            command: format!("onecopy-compare {}", arguments.join(" ")),
-        }
+        let command = format!("onecopy-compare {}", arguments.join(" "));
+        Setting { machine: Machine::this(cores.count()), commit: commit(), command }
     }
-
-    /// In one line, for people.
-    pub(crate) fn text(&self) -> String {
-        let kind = if self.is_virtual { "virtual machine" } else { "machine" };
-        let Machine { cpu, cores, kernel, load, .. } = self;
-        format!("{kind}, {cpu}, {cores} cores, Linux {kernel}, load {load} at the start")
-    }
-}
-
-/// Processes that run or want to, on average over the last minute.
-pub(crate) fn load() -> String {
-    first_word("/proc/loadavg")
-}
-
-fn first_word(path: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
 
 /// The version of a system; none when its program is not there.
@@ -91,21 +59,6 @@ fn told_by(program: &str) -> Option<String> {
 fn locked(name: &str) -> Option<&'static str> {
     let (_, after) = LOCK.split_once(&format!("name = \"{name}\"\nversion = \""))?;
     after.split('"').next()
-}
-
-/// The commit this was built from, marked when the tree differs from it.
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output().ok()
-    };
-    let head = git(&["rev-parse", "HEAD"]).filter(|output| output.status.success());
-    let Some(head) = head else { return "unknown".to_owned() };
-    let mut commit = String::from_utf8_lossy(&head.stdout).trim().to_owned();
-    let changes = git(&["status", "--porcelain"]).map(|output| output.stdout);
-    if changes.is_none_or(|changes| !changes.is_empty()) {
-        commit.push_str("-dirty");
-    }
-    commit
 }
 
 #[cfg(test)]

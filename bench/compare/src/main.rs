@@ -36,7 +36,7 @@ use clap::{Args, Parser, Subcommand};
 
 use cores::Cores;
 use error::CompareError;
-use machine::Machine;
+use machine::Setting;
 use plan::Plan;
 use report::Report;
 use system::System;
@@ -148,13 +148,13 @@ fn compare(options: &Peers) -> Result<(), CompareError> {
     let rounds = options.rounds;
     let plan = if options.tiny { Plan::tiny(rounds) } else { Plan::full(rounds, slice) };
     let cores = Cores::allowed()?;
-    let machine = Machine::this(&cores);
+    let setting = Setting::this(&cores);
     let systems: Vec<System> = versions.iter().map(|version| version.system).collect();
     let figures = run::run(&systems, &plan, &cores, options.spoil)?;
     let report = Report {
-        machine: &machine,
+        setting: &setting,
         versions: &versions,
-        load_at_end: machine::load(),
+        load_at_end: onecopy_machine::load(),
         figures: &figures,
     };
     print!("{}", report.tables());

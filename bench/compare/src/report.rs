@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::directory::Directory;
 use crate::error::{CompareError, Step};
 use crate::figures::{Figure, Figures, Row, Subject};
-use crate::machine::{Machine, Version};
+use crate::machine::{Setting, Version};
 use crate::plan::Measure;
 use crate::plot::{Line, Plot};
 use crate::summary;
@@ -18,7 +18,7 @@ use crate::text;
 
 /// Whatever is said at the head.
 pub(crate) struct Report<'a> {
-    pub(crate) machine: &'a Machine,
+    pub(crate) setting: &'a Setting,
     pub(crate) versions: &'a [Version],
     /// Load when all was measured.
     pub(crate) load_at_end: String,
@@ -27,7 +27,8 @@ pub(crate) struct Report<'a> {
 
 #[derive(Serialize)]
 struct Header<'a> {
-    machine: &'a Machine,
+    #[serde(rename = "machine")]
+    setting: &'a Setting,
     load_at_end: &'a str,
     versions: &'a [Version],
 }
@@ -46,14 +47,14 @@ struct Entry<'a> {
 impl Report<'_> {
     /// All tables, as Markdown.
     pub(crate) fn tables(&self) -> String {
-        let mut out = self.machine.text();
+        let mut out = self.setting.machine.text();
         let systems: Vec<System> = self.versions.iter().map(|version| version.system).collect();
         // The version of onecopy is the commit.
         let others = self.versions.iter().filter(|version| !version.system.is_onecopy());
         let versions = others.map(|Version { system, version }| format!("{system} {version}"));
         let versions: Vec<String> = versions.collect();
         let _ = writeln!(out, ", {} at the end", self.load_at_end);
-        let _ = writeln!(out, "{}\ncommit {}", versions.join("; "), self.machine.commit);
+        let _ = writeln!(out, "{}\ncommit {}", versions.join("; "), self.setting.commit);
         summary::table(&systems, self.figures, &mut out);
         for measure in Measure::ALL {
             self.table(measure, &mut out);
@@ -71,8 +72,8 @@ impl Report<'_> {
 
     /// The header and the figures, one to a line.
     pub(crate) fn json(&self) -> Result<String, CompareError> {
-        let Report { machine, versions, load_at_end, .. } = self;
-        let mut lines = vec![json_line(&Header { machine, load_at_end, versions })?];
+        let Report { setting, versions, load_at_end, .. } = self;
+        let mut lines = vec![json_line(&Header { setting, load_at_end, versions })?];
         for measure in Measure::ALL {
             for (subject, row) in self.figures.of(|subject| subject.measure == measure) {
                 for (number, figure) in row {

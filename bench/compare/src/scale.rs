@@ -16,7 +16,7 @@ use crate::error::CompareError;
 use crate::figures::Figures;
 use crate::host::Size;
 use crate::keeper::Home;
-use crate::machine::{self, Machine};
+use crate::machine::Setting;
 use crate::orders::{Gets, Order, Span};
 use crate::process::Process;
 use crate::run::bar;
@@ -117,7 +117,7 @@ struct Field {
 /// Measures and tells.
 pub(crate) fn run(options: &Scale) -> Result<(), CompareError> {
     let cores = Cores::allowed()?;
-    let machine = Machine::this(&cores);
+    let setting = Setting::this(&cores);
     let home = Home::new()?;
     let guests_max = options.guests.iter().copied().max().unwrap_or(1).max(1);
     let mut fields = Vec::new();
@@ -138,7 +138,8 @@ pub(crate) fn run(options: &Scale) -> Result<(), CompareError> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report { machine: &machine, load_at_end: machine::load(), figures: &figures };
+    let report =
+        Report { setting: &setting, load_at_end: onecopy_machine::load(), figures: &figures };
     print!("{}", if options.json { report.json()? } else { report.tables() });
     options.out.as_deref().map_or(Ok(()), |directory| report.write(directory))
 }

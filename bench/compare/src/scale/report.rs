@@ -9,20 +9,21 @@ use super::{Subject, Way};
 use crate::directory::Directory;
 use crate::error::CompareError;
 use crate::figures::{Figure, Figures, Row};
-use crate::machine::Machine;
+use crate::machine::Setting;
 use crate::plot::{Line, Plot};
 use crate::report::{Table, json_line, table};
 use crate::text;
 
 pub(super) struct Report<'a> {
-    pub(super) machine: &'a Machine,
+    pub(super) setting: &'a Setting,
     pub(super) load_at_end: String,
     pub(super) figures: &'a Figures<Subject>,
 }
 
 #[derive(Serialize)]
 struct Header<'a> {
-    machine: &'a Machine,
+    #[serde(rename = "machine")]
+    setting: &'a Setting,
     load_at_end: &'a str,
 }
 
@@ -42,8 +43,8 @@ const BY_GUESTS: &str = "guests that look up at the same time: lookups of all of
 
 impl Report<'_> {
     pub(super) fn tables(&self) -> String {
-        let mut out = self.machine.text();
-        let _ = writeln!(out, ", {} at the end\ncommit {}", self.load_at_end, self.machine.commit);
+        let mut out = self.setting.machine.text();
+        let _ = writeln!(out, ", {} at the end\ncommit {}", self.load_at_end, self.setting.commit);
         let rows = named(self.by_blocks());
         let number_text = |blocks| format!("{} blocks", text::count(blocks));
         let value_text = text::time;
@@ -55,8 +56,8 @@ impl Report<'_> {
     }
 
     pub(super) fn json(&self) -> Result<String, CompareError> {
-        let Report { machine, load_at_end, .. } = self;
-        let mut lines = vec![json_line(&Header { machine, load_at_end })?];
+        let Report { setting, load_at_end, .. } = self;
+        let mut lines = vec![json_line(&Header { setting, load_at_end })?];
         for (subject, row) in self.by_blocks().iter().chain(&self.by_guests()) {
             let unit = if subject.among.is_none() { "ns" } else { "lookups/s" };
             for (number, figure) in row {

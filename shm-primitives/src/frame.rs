@@ -127,6 +127,16 @@ impl FrameHeader {
             | u64::from(flags) << FLAGS_SHIFT
             | u64::from(request_id) << REQUEST_ID_SHIFT)
     }
+
+    #[inline]
+    fn unpack(word: u64, kind: u8) -> FrameHeader {
+        FrameHeader {
+            length: word as u32 & FRAME_LENGTH_LIMIT,
+            kind,
+            flags: (word >> FLAGS_SHIFT) as u8,
+            request_id: (word >> REQUEST_ID_SHIFT) as u32,
+        }
+    }
 }
 
 impl HeaderWord {
@@ -140,12 +150,14 @@ impl HeaderWord {
             0 => Err(HeaderWordError::ZeroKind),
             WRAP_KIND if word == WRAP_WORD => Ok(HeaderWord::Wrap),
             WRAP_KIND => Err(HeaderWordError::WrapWithFields),
-            kind => Ok(HeaderWord::Frame(FrameHeader {
-                length: word as u32 & FRAME_LENGTH_LIMIT,
-                kind,
-                flags: (word >> FLAGS_SHIFT) as u8,
-                request_id: (word >> REQUEST_ID_SHIFT) as u32,
-            })),
+            kind => Ok(HeaderWord::Frame(FrameHeader::unpack(word, kind))),
         }
+    }
+
+    /// The frame's header, if the word is one: [`HeaderWord::decode`] for where nothing else matters.
+    #[inline]
+    pub(crate) fn frame(word: u64) -> Option<FrameHeader> {
+        let kind = (word >> KIND_SHIFT) as u8;
+        (1..=FRAME_KIND_MAX).contains(&kind).then(|| FrameHeader::unpack(word, kind))
     }
 }

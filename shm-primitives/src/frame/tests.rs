@@ -36,6 +36,11 @@ proptest! {
     #[test]
     fn every_word_means_one_thing(word in any::<u64>(), kind in prop_oneof![Just(0u64), Just(255), 0u64..256]) {
         let word = word & !(0xff << 24) | kind << 24;
+        let frame = match HeaderWord::decode(word) {
+            Ok(HeaderWord::Frame(header)) => Some(header),
+            _ => None,
+        };
+        prop_assert_eq!(HeaderWord::frame(word), frame);
         match HeaderWord::decode(word) {
             Ok(HeaderWord::Empty) => prop_assert_eq!(word, 0),
             Ok(HeaderWord::Wrap) => prop_assert_eq!(word, 0xff00_0000),

@@ -22,6 +22,8 @@ pub struct Consumer {
     /// How much may be released before the producer is told, in bytes.
     publish_every: u64,
     length_max: u32,
+    /// The longest frame, header included; zero for good once the producer was caught.
+    frame_bytes_max: u64,
     failed: Option<ReadError>,
 }
 
@@ -53,7 +55,9 @@ impl Consumer {
         let capacity = memory.capacity_bytes();
         let length_max = frame_length_max(capacity);
         let publish_every = capacity / 4;
-        Ok(Consumer { memory, read: 0, published: 0, publish_every, length_max, failed: None })
+        let frame_bytes_max = frame_bytes(length_max);
+        let (read, published, failed) = (0, 0, None);
+        Ok(Consumer { memory, read, published, publish_every, length_max, frame_bytes_max, failed })
     }
 
     /// The longest payload this ring takes, in bytes.
@@ -72,19 +76,15 @@ impl Consumer {
     pub fn try_read(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
         // edge: ring.commit
         let word = self.memory.load_header(self.read, COMMIT_LOAD);
-        if word == EMPTY_WORD {
-            return self.read_empty().map(|()| None);
-        }
-        let Found { start, header } = self.find(word)?;
-        crash_point!("ring.read.loaded");
-        if mutant!("ring_release_before_read") {
-            self.memory.store_read_position(start + frame_bytes(header.length), RELEASE_STORE);
-        }
-        // SAFETY: `check_frame` found header and payload, rounded up to words, before the end of the
-        // data. The producer does not write them before it learns of a release, and the frame, which
-        // borrows the only consumer, releases at its end.
-        let bytes = unsafe { self.memory.frame_bytes(start + HEADER_BYTES, header.length) };
-        Ok(Some(Frame { consumer: self, start, header, bytes }))
+        let found = match HeaderWord::frame(word) {
+            Some(header) if self.is_whole(header) => Found { start: self.read, header },
+            _ if word == EMPTY_WORD && !self.has_failed() => {
+                self.read_empty();
+                return Ok(None);
+            }
+            _ => self.find(word)?,
+        };
+        Ok(Some(self.frame(found)))
     }
 
     /// Whether [`Consumer::try_read`] has something to say: a frame or an error. One load of the next
@@ -93,22 +93,23 @@ impl Consumer {
     pub fn is_ready(&mut self) -> bool {
         // Relaxed: `try_read` loads it again before anything is read.
         let ready = self.memory.load_header(self.read, Ordering::Relaxed) != EMPTY_WORD;
-        if !ready && self.published != self.read {
-            self.publish();
+        if !ready {
+            self.read_empty();
         }
-        ready || self.failed.is_some()
+        ready || self.has_failed()
+    }
+
+    #[inline]
+    fn has_failed(&self) -> bool {
+        self.frame_bytes_max == 0
     }
 
     // r[impl ring.read_position.published]
     #[inline]
-    fn read_empty(&mut self) -> Result<(), ReadError> {
-        if let Some(failed) = self.failed {
-            return Err(failed);
-        }
+    fn read_empty(&mut self) {
         if self.published != self.read {
             self.publish();
         }
-        Ok(())
     }
 
     // r[impl crash.c3]
@@ -120,8 +121,34 @@ impl Consumer {
         self.published = self.read;
     }
 
-    // r[impl ring.hostile.producer]
+    /// Whether a frame that begins at the read position is within the limit and the data. No frame is
+    /// after a failure.
+    // r[impl ring.frame.checked]
+    // r[impl ring.malformed.sticky]
     #[inline]
+    fn is_whole(&self, header: FrameHeader) -> bool {
+        let left_bytes = self.memory.capacity_bytes() - self.memory.offset(self.read);
+        frame_bytes(header.length) <= left_bytes.min(self.frame_bytes_max)
+    }
+
+    #[inline]
+    fn frame(&mut self, found: Found) -> Frame<'_> {
+        let Found { start, header } = found;
+        crash_point!("ring.read.loaded");
+        let next = start + frame_bytes(header.length);
+        if mutant!("ring_release_before_read") {
+            self.memory.store_read_position(next, RELEASE_STORE);
+        }
+        // SAFETY: `is_whole` or `check_frame` found header and payload, rounded up to words, before the
+        // end of the data. The producer does not write them before it learns of a release, and the
+        // frame, which borrows the only consumer, releases at its end.
+        let bytes = unsafe { self.memory.frame_bytes(start + HEADER_BYTES, header.length) };
+        Frame { consumer: self, next, header, bytes }
+    }
+
+    /// What a word means that is no frame at the read position: a frame behind a wrap, or an error.
+    // r[impl ring.hostile.producer]
+    #[cold]
     fn find(&mut self, word: u64) -> Result<Found, ReadError> {
         if let Some(failed) = self.failed {
             return Err(failed);
@@ -136,7 +163,6 @@ impl Consumer {
 
     /// A wrap leads to a frame at the start of the ring, which was published with it.
     // r[impl ring.wrap.checked]
-    #[cold]
     fn find_behind_wrap(
         &mut self,
         word: u64,
@@ -161,8 +187,6 @@ impl Consumer {
         found.map_err(|reason| self.fail(start, word, reason))
     }
 
-    // r[impl ring.frame.checked]
-    #[inline]
     fn check_frame(&self, start: u64, header: FrameHeader) -> Result<Found, MalformedReason> {
         let (length, max) = (header.length, self.length_max);
         if length > max {
@@ -176,16 +200,15 @@ impl Consumer {
         Ok(Found { start, header })
     }
 
-    // r[impl ring.malformed.sticky]
-    #[cold]
     fn fail(&mut self, position: u64, header: u64, reason: MalformedReason) -> ReadError {
+        self.frame_bytes_max = 0;
         *self.failed.insert(ReadError::Malformed { position, header, reason })
     }
 
     // r[impl ring.read_position.quarter]
     #[inline]
-    fn release(&mut self, start: u64, header: FrameHeader) {
-        self.read = start + frame_bytes(header.length);
+    fn release(&mut self, next: u64) {
+        self.read = next;
         if self.read - self.published >= self.publish_every {
             self.publish();
         }
@@ -199,7 +222,8 @@ impl Consumer {
 #[derive(Debug)]
 pub struct Frame<'a> {
     consumer: &'a mut Consumer,
-    start: u64,
+    /// Position behind it.
+    next: u64,
     header: FrameHeader,
     bytes: FrameBytes,
 }
@@ -257,7 +281,7 @@ impl Drop for Frame<'_> {
     fn drop(&mut self) {
         crash_point!("ring.release.before");
         self.bytes.finish();
-        self.consumer.release(self.start, self.header);
+        self.consumer.release(self.next);
     }
 }
 

@@ -71,5 +71,6 @@ pub(super) fn frame_length_max(capacity_bytes: u64) -> u32 {
 /// Bytes from one header to the next.
 #[inline]
 pub(super) fn frame_bytes(length: u32) -> u64 {
-    (u64::from(length) + HEADER_BYTES).next_multiple_of(FRAME_ALIGN_BYTES)
+    // A mask, since the alignment is a power of two, which `next_multiple_of` does not see.
+    (u64::from(length) + HEADER_BYTES + FRAME_ALIGN_BYTES - 1) & !(FRAME_ALIGN_BYTES - 1)
 }

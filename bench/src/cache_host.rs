@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use onecopy::policy::PolicyKind;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy_transport::host::{Host, HostOptions};
+use onecopy_transport::memory::{HugePages, MemoryOptions, NumaPolicy};
 use onecopy_transport::segment::SegmentPath;
 
 use crate::error::{BenchError, Step};
@@ -48,6 +50,79 @@ impl Size {
     }
 }
 
+/// Where a segment is and how its memory is taken.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ground {
+    /// A directory for the segment; `None`: that of this user's segments.
+    pub(crate) place: Option<PathBuf>,
+    /// A directory for the pool; `None`: that of the segment.
+    pub(crate) pool_place: Option<PathBuf>,
+    pub(crate) memory: MemoryOptions,
+}
+
+/// What a host is told on its command line.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HostArguments {
+    segment: PathBuf,
+    /// Bytes of pool.
+    #[arg(long)]
+    pool_bytes: u64,
+    /// Bytes of the smallest slot.
+    #[arg(long)]
+    granule_bytes: u64,
+    /// Blocks before it evicts.
+    #[arg(long)]
+    capacity_blocks: u64,
+    /// The core to stay on.
+    #[arg(long)]
+    core: Option<usize>,
+    /// The file of the pool, if it is elsewhere.
+    #[arg(long)]
+    pool: Option<PathBuf>,
+    #[arg(long)]
+    prefault: bool,
+    #[arg(long, default_value = "off")]
+    huge_pages: HugePages,
+    #[arg(long)]
+    numa: Option<NumaPolicy>,
+}
+
+impl HostArguments {
+    fn new(segment: PathBuf, core: Option<usize>, size: Size, ground: &Ground) -> HostArguments {
+        let Size { pool_bytes, granule_bytes, capacity_blocks } = size;
+        let MemoryOptions { prefault, huge_pages, numa } = ground.memory;
+        let name = segment.file_name().map(|name| name.to_owned()).unwrap_or_default();
+        let pool = ground.pool_place.as_ref().map(|place| place.join(name));
+        HostArguments {
+            segment,
+            pool_bytes,
+            granule_bytes,
+            capacity_blocks,
+            core,
+            pool,
+            prefault,
+            huge_pages,
+            numa,
+        }
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg("cache-host").arg(&self.segment);
+        command.args(["--pool-bytes", &self.pool_bytes.to_string()]);
+        command.args(["--granule-bytes", &self.granule_bytes.to_string()]);
+        command.args(["--capacity-blocks", &self.capacity_blocks.to_string()]);
+        command.args(["--huge-pages", &self.huge_pages.to_string()]);
+        command.args(self.prefault.then_some("--prefault"));
+        command.args(self.numa.map(|numa| format!("--numa={numa}")));
+        command.args(self.core.map(|core| format!("--core={core}")));
+        if let Some(pool) = &self.pool {
+            command.arg("--pool").arg(pool);
+        }
+        command
+    }
+}
+
 /// Guests that may be attached: more than any benchmark starts.
 const GUESTS_MAX: u32 = 128;
 /// How long an orderly end may take.
@@ -57,9 +132,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// segment.
 pub(crate) struct CacheHost {
     child: Child,
-    segment: PathBuf,
-    core: Option<usize>,
-    size: Size,
+    arguments: HostArguments,
+    start_ns: f64,
 }
 
 impl CacheHost {
@@ -70,16 +144,33 @@ impl CacheHost {
 
     /// The same, on a segment of another size.
     pub(crate) fn start_sized(cores: &Cores, size: Size) -> Result<CacheHost, BenchError> {
+        CacheHost::start_on(cores, size, &Ground::default())
+    }
+
+    /// The same, somewhere else or with memory that is taken otherwise.
+    pub(crate) fn start_on(
+        cores: &Cores,
+        size: Size,
+        ground: &Ground,
+    ) -> Result<CacheHost, BenchError> {
         static HOSTS: AtomicU32 = AtomicU32::new(0);
         let parent = SegmentPath::default_for_user();
         let number = HOSTS.fetch_add(1, Ordering::Relaxed);
         let name = format!("bench-{}-{number}", std::process::id());
-        let segment = parent.as_path().with_file_name(name);
-        let core = cores.second();
-        let child = spawn(&segment, core, size)?;
-        let mut host = CacheHost { child, segment, core, size };
-        host.wait_until_it_serves()?;
+        let segment = match &ground.place {
+            Some(place) => place.join(name),
+            None => parent.as_path().with_file_name(name),
+        };
+        let arguments = HostArguments::new(segment, cores.second(), size, ground);
+        let child = spawn(&arguments)?;
+        let mut host = CacheHost { child, arguments, start_ns: 0.0 };
+        host.start_ns = host.wait_until_it_serves()?;
         Ok(host)
+    }
+
+    /// Nanoseconds that its start took, the start of its process not included.
+    pub(crate) fn start_ns(&self) -> f64 {
+        self.start_ns
     }
 
     /// Kills the host and starts the next one on its segment; how many nanoseconds its start took, the
@@ -87,7 +178,7 @@ impl CacheHost {
     pub(crate) fn kill_and_restart(&mut self) -> Result<f64, BenchError> {
         self.child.kill().step("kill the host")?;
         self.child.wait().step("wait for the killed host")?;
-        self.child = spawn(&self.segment, self.core, self.size)?;
+        self.child = spawn(&self.arguments)?;
         self.wait_until_it_serves()
     }
 
@@ -101,7 +192,7 @@ impl CacheHost {
     }
 
     pub(crate) fn segment(&self) -> &Path {
-        &self.segment
+        &self.arguments.segment
     }
 }
 
@@ -113,16 +204,9 @@ impl Drop for CacheHost {
     }
 }
 
-fn spawn(segment: &Path, core: Option<usize>, size: Size) -> Result<Child, BenchError> {
+fn spawn(arguments: &HostArguments) -> Result<Child, BenchError> {
     let program = std::env::current_exe().step("find this program")?;
-    let mut command = Command::new(program);
-    command.arg("cache-host").arg(segment);
-    command.args(["--pool-bytes", &size.pool_bytes.to_string()]);
-    command.args(["--granule-bytes", &size.granule_bytes.to_string()]);
-    command.args(["--capacity-blocks", &size.capacity_blocks.to_string()]);
-    if let Some(core) = core {
-        command.args(["--core", &core.to_string()]);
-    }
+    let mut command = arguments.command(&program);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C is for the parent, whose end is told to the host.
     command.process_group(0);
@@ -130,16 +214,21 @@ fn spawn(segment: &Path, core: Option<usize>, size: Size) -> Result<Child, Bench
 }
 
 /// The host's life: serves until its input ends, which it also does when whoever started it is killed.
-pub(crate) fn serve(segment: &Path, core: Option<usize>, size: Size) -> Result<(), BenchError> {
-    core.map_or(Ok(()), pin::pin)?;
-    let mut options = HostOptions::new(segment);
-    options.pool_bytes = size.pool_bytes;
-    options.pool_bytes_max = size.pool_bytes;
-    options.granule_bytes = size.granule_bytes;
+pub(crate) fn serve(arguments: &HostArguments) -> Result<(), BenchError> {
+    arguments.core.map_or(Ok(()), pin::pin)?;
+    let mut options = HostOptions::new(&arguments.segment);
+    options.pool = arguments.pool.clone();
+    options.pool_bytes = arguments.pool_bytes;
+    options.pool_bytes_max = arguments.pool_bytes;
+    options.granule_bytes = arguments.granule_bytes;
     options.guests_max = GUESTS_MAX;
     options.remove_on_leave = true;
+    let HostArguments { prefault, huge_pages, numa, .. } = *arguments;
+    options.memory = MemoryOptions { prefault, huge_pages, numa };
+    // A guest may fill all of it.
+    options.grant_bytes_max = Some(arguments.pool_bytes);
     let service = CacheService::new(CacheServiceOptions {
-        capacity: Capacity::Blocks(size.capacity_blocks),
+        capacity: Capacity::Blocks(arguments.capacity_blocks),
         policy: PolicyKind::Lru,
         ..CacheServiceOptions::default()
     });

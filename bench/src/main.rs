@@ -16,6 +16,7 @@ mod host_guest;
 mod partner;
 mod payload;
 mod pin;
+mod pool;
 mod private;
 mod readers;
 mod reclaim;
@@ -107,6 +108,9 @@ enum Bench {
     /// Publishing into a full cache while 64 guests hold 1,000 leases each, beside the same while they
     /// hold none. `--trips` are the blocks of one round.
     Reuse,
+    /// The first fill of slots, random lookups and the start of a host, with memory that is populated, in
+    /// huge pages or placed, beside memory that is not. `--trips` are the MiB of one round.
+    Pool(pool::Places),
     /// What one host's core takes from 1 to 64 guests that publish and that look up, how even their
     /// shares are, and what idle guests cost. A round is 4 microseconds for each of its trips.
     Host,
@@ -121,23 +125,9 @@ enum Bench {
         #[arg(long)]
         core: Option<usize>,
     },
-    /// The host of `publish`, `lookup`, `copy`, `host`, `reuse` and `restart`. Started by them.
+    /// The host of `publish`, `lookup`, `copy`, `host`, `pool`, `reuse` and `restart`. Started by them.
     #[command(hide = true)]
-    CacheHost {
-        segment: std::path::PathBuf,
-        /// Bytes of pool.
-        #[arg(long)]
-        pool_bytes: u64,
-        /// Bytes of the smallest slot.
-        #[arg(long)]
-        granule_bytes: u64,
-        /// Blocks before it evicts.
-        #[arg(long)]
-        capacity_blocks: u64,
-        /// The core to stay on.
-        #[arg(long)]
-        core: Option<usize>,
-    },
+    CacheHost(cache_host::HostArguments),
     /// The other process of a benchmark. Started by it.
     #[command(hide = true)]
     Partner {
@@ -167,13 +157,8 @@ fn run(command: &Command) -> Result<(), BenchError> {
     if let Bench::Partner { job, parent, core } = command.bench {
         return partner::serve(job, parent, core);
     }
-    if let Bench::CacheHost { segment, pool_bytes, granule_bytes, capacity_blocks, core } =
-        &command.bench
-    {
-        let (pool_bytes, granule_bytes) = (*pool_bytes, *granule_bytes);
-        let size =
-            cache_host::Size { pool_bytes, granule_bytes, capacity_blocks: *capacity_blocks };
-        return cache_host::serve(segment, *core, size);
+    if let Bench::CacheHost(arguments) = &command.bench {
+        return cache_host::serve(arguments);
     }
     if let Bench::ReclaimGuest { segment, core } = &command.bench {
         return reclaim::guest(segment, *core);
@@ -187,7 +172,7 @@ fn run(command: &Command) -> Result<(), BenchError> {
     let cores = Cores::choose()?;
     cores.pin_first()?;
     let mut report = Report::new(options.json, &cores);
-    match command.bench {
+    match &command.bench {
         Bench::Ring => ring::run(options, &cores, &mut report),
         Bench::Publish => cache::run_publish(options, &cores, &mut report),
         Bench::Lookup => cache::run_lookup(options, &cores, &mut report),
@@ -199,12 +184,13 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::Copy => copy::run(options, &cores, &mut report),
         Bench::Readers => readers::run(options, &cores, &mut report),
         Bench::Reuse => reuse::run(options, &cores, &mut report),
+        Bench::Pool(places) => pool::run(options, places, &cores, &mut report),
         Bench::Host => host::run(options, &cores, &mut report),
         Bench::Restart => restart::run(options, &cores, &mut report),
         Bench::Wake => wake::run(options, &cores, &mut report),
         Bench::Reclaim => reclaim::run(options, &cores, &mut report),
         Bench::Partner { .. }
-        | Bench::CacheHost { .. }
+        | Bench::CacheHost(_)
         | Bench::Reader(_)
         | Bench::HostGuest { .. }
         | Bench::ReclaimGuest { .. } => Ok(()),

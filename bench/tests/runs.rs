@@ -45,6 +45,19 @@ const HOST: [&str; 18] = [
     "host_sparse",
 ];
 
+/// Without a place that has huge pages.
+const POOL: [&str; 9] = [
+    "pool_fill_64k_populate",
+    "pool_fill_64k_prefault_host",
+    "pool_fill_64k_prefault",
+    "pool_fill_1m_populate",
+    "pool_fill_1m_prefault_host",
+    "pool_fill_1m_prefault",
+    "pool_read_1m_prefault",
+    "pool_start_prefault",
+    "pool_start_numa",
+];
+
 #[test]
 fn each_figure_has_its_baseline() {
     for (bench_name, names) in [
@@ -59,6 +72,7 @@ fn each_figure_has_its_baseline() {
         ("batch", &["batch_64_of_1m", "batch_64_of_10m"]),
         ("match", &["match_hot", "match"]),
         ("readers", &["readers", "readers_private"]),
+        ("pool", &POOL),
         ("host", &HOST),
         ("reuse", &["reuse_spare", "reuse_full"]),
     ] {

@@ -413,9 +413,11 @@ impl Backing {
         if let Some(fake) = &self.fake {
             fake.step()?;
         }
-        let filled = filler.map_or(Ok(()), |filler| filler.fill(offset, count));
+        if let Some(filler) = filler {
+            filler.before(offset, count);
+        }
         rustix::fs::fallocate(file, FallocateFlags::empty(), offset, count)?;
-        filler.map_or(Ok(()), |filler| filler.settle(filled, offset, count))
+        filler.map_or(Ok(()), |filler| filler.after(offset, count))
     }
 
     fn check_aligned(&self, value: u64) -> Result<(), GrowError> {

@@ -331,6 +331,17 @@ pub enum LeaseError {
         /// What the system said.
         source: Errno,
     },
+    /// More of the lease table would have to be populated, which this kernel cannot do.
+    #[error(
+        "{held} of {capacity} leases of this process have memory, and this kernel cannot populate more: \
+         Linux 5.14 can"
+    )]
+    KernelTooOld {
+        /// Leases that the table has memory for, all of which are in use.
+        held: u32,
+        /// Leases that the table holds.
+        capacity: u32,
+    },
     /// The host has cut this guest off: its leases protect nothing any more.
     #[error("the host has cut this guest off, so its leases protect nothing; attach again")]
     CutOff,

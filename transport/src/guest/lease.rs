@@ -8,6 +8,7 @@ use crate::format::{COLD_BYTES, NOTE_BYTES};
 use onecopy_shm::LeaseCell;
 use onecopy_shm::error::{LeaseError as NoLease, LeasesFull};
 use onecopy_shm::{SlotRef, SlotWord};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -345,10 +346,14 @@ impl Inner {
     }
 }
 
+// r[impl lease.memory]
 #[cold]
 fn no_cell(full: LeasesFull) -> LeaseError {
     match full {
         LeasesFull::Taken { capacity } => LeaseError::Full { capacity },
+        LeasesFull::NoMemory { cells, capacity, source: Errno::OPNOTSUPP } => {
+            LeaseError::KernelTooOld { held: cells, capacity }
+        }
         LeasesFull::NoMemory { cells, capacity, source } => {
             LeaseError::NoMemory { held: cells, capacity, source }
         }
@@ -403,5 +408,21 @@ impl<G: HoldsGuest> fmt::Debug for SlotGuard<G> {
             .field("offset", &self.leased.offset)
             .field("length_bytes", &self.leased.length_bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // r[verify lease.memory]
+    #[test]
+    fn a_kernel_that_cannot_give_a_table_memory_is_told_apart_from_having_none() {
+        let refused = |source| no_cell(LeasesFull::NoMemory { cells: 256, capacity: 1000, source });
+        let too_old = refused(Errno::OPNOTSUPP);
+        assert_eq!(too_old, LeaseError::KernelTooOld { held: 256, capacity: 1000 });
+        assert!(too_old.to_string().contains("Linux 5.14"), "{too_old}");
+        let source = Errno::NOSPC;
+        assert_eq!(refused(source), LeaseError::NoMemory { held: 256, capacity: 1000, source });
     }
 }

@@ -277,9 +277,14 @@ impl<S: Service> Core<S> {
 }
 
 impl<S: Service> Host<S> {
-    /// Answers the refills that waited for growth: it has come, or it has failed.
+    /// Answers the refills that waited for growth: it has come, or it has failed. Then room is made for
+    /// one of them only, so that however many wait the leases are looked through for one; what that leaves
+    /// free is for the others, and who gets nothing waits for the next time.
+    // r[impl growth.refill_waits]
     pub(super) fn answer_parked(&mut self) {
         let Host { peers, core, .. } = self;
+        let looks = core.counters.lease_looks;
+        let mut refused = Vec::new();
         for parked in std::mem::take(&mut core.parked) {
             let peer = peers.iter_mut().find(|peer| peer.who.serial == parked.serial);
             let Some(link) = peer.and_then(|peer| peer.link.as_mut()) else { continue };
@@ -288,22 +293,20 @@ impl<S: Service> Host<S> {
                 core.parked.push(parked);
                 continue;
             };
-            let result = core.grant_into(
-                parked.serial,
-                parked.class,
-                parked.count,
-                Need::Asked,
-                grant.bytes_mut(),
-            );
-            let carried = match result {
+            let may_look = looks == core.counters.lease_looks && !refused.contains(&parked.class);
+            let need = if may_look { Need::Asked } else { Need::Stock };
+            let Parked { serial, class, count, .. } = parked;
+            let carried = match core.grant_into(serial, class, count, need, grant.bytes_mut()) {
                 Ok(carried) => carried,
-                Err(RequestError::NoRoom { growable_bytes, .. })
-                    if growable_bytes > 0 && core.grow_for(0) =>
-                {
+                Err(error) if core.goes_on_waiting(&error, need, refused.contains(&class)) => {
                     core.parked.push(parked);
                     continue;
                 }
-                Err(error) => answer(error.encode().as_bytes(), grant.bytes_mut(), flag::ERROR),
+                Err(error) => {
+                    // For the others of this class there is no more room than for this one.
+                    refused.extend(matches!(error, RequestError::NoRoom { .. }).then_some(class));
+                    answer(error.encode().as_bytes(), grant.bytes_mut(), flag::ERROR)
+                }
             };
             if let Carried::Answer { length, flags } = carried
                 && grant.commit(length, kind::REFILL, flags, parked.request_id).is_ok()
@@ -314,3 +317,19 @@ impl<S: Service> Host<S> {
         }
     }
 }
+
+impl<S: Service> Core<S> {
+    /// Whether a refill that got nothing waits on: for growth, or for its turn to have room made.
+    fn goes_on_waiting(&mut self, error: &RequestError, need: Need, is_hopeless: bool) -> bool {
+        match (error, need) {
+            (RequestError::NoRoom { growable_bytes, .. }, Need::Asked) => {
+                *growable_bytes > 0 && self.grow_for(0)
+            }
+            (RequestError::NoRoom { .. }, Need::Stock) => !is_hopeless,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ pub(super) struct Idle {
     pub audit_takes: Duration,
     /// What it was told of by guests, in order.
     pub told: Vec<Told>,
+    /// Published slots, one of which it gives up whenever it is to make room.
+    pub published: Vec<SlotRef>,
 }
 
 /// One thing that a service is told of.
@@ -69,8 +71,9 @@ impl Service for Idle {
         self.told.push(Told::Gone(serial));
     }
 
-    fn make_room(&mut self, _class: ClassIndex, _context: &mut ServiceContext<'_>) -> u32 {
-        0
+    fn make_room(&mut self, _class: ClassIndex, context: &mut ServiceContext<'_>) -> u32 {
+        let given_up = self.published.pop().map(|slot| context.pool.retire(slot).unwrap());
+        u32::from(given_up.is_some())
     }
 
     fn audit(&self, _pool: &VarSlotPool, report: &mut AuditReport) {
@@ -90,7 +93,7 @@ impl Service for Idle {
 
 pub(super) fn idle() -> Idle {
     let (is_damaged, audits, audit_takes) = (false, Cell::new(0), Duration::ZERO);
-    Idle { is_damaged, audits, audit_takes, told: Vec::new() }
+    Idle { is_damaged, audits, audit_takes, told: Vec::new(), published: Vec::new() }
 }
 
 pub(super) fn options_at(base: &tempfile::TempDir) -> HostOptions {
@@ -180,7 +183,7 @@ fn an_audit_looks_at_slots_at_the_service_and_at_owners() {
 }
 
 /// Attaches so many guests to a host that this test turns.
-fn guests(host: &mut Host<Idle>, count: usize) -> Vec<Guest> {
+pub(super) fn guests(host: &mut Host<Idle>, count: usize) -> Vec<Guest> {
     let segment = host.segment().to_owned();
     let attach = move || {
         let options = || GuestOptions { watcher: false, ..GuestOptions::at(&segment) };

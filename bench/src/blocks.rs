@@ -64,7 +64,12 @@ impl Filled {
     ) -> Result<Filled, BenchError> {
         let cache = attach(host.segment())?;
         publish(&cache, count, block_bytes)?;
-        Ok(Filled { cache, host, count, block_bytes })
+        Ok(Filled::by_hand(cache, host, count, block_bytes))
+    }
+
+    /// A guest of a host to which it publishes so many blocks itself before it verifies them.
+    pub(crate) fn by_hand(cache: Cache, host: CacheHost, count: u64, block_bytes: usize) -> Filled {
+        Filled { cache, host, count, block_bytes }
     }
 
     /// Looks every block up, or some thousand of them all over, and checks every byte.

@@ -3,12 +3,14 @@
 //!
 //! Every answer is checked; a wrong one ends the run. Nothing is counted that was not verified.
 
+mod attach;
 mod batch;
 mod blocks;
 mod bounce;
 mod cache;
 mod cache_host;
 mod copy;
+mod doubling;
 mod error;
 mod get;
 mod host;
@@ -85,6 +87,12 @@ enum Bench {
     /// Filling slots from memory that is in no cache, other than by `copy_from_slice`, and reading them right
     /// after. A round copies 64 KiB for each of its trips, and two blocks at least.
     Copy,
+    /// Publishing while the index doubles, beside as many publishes right before. `--trips` are the blocks of one
+    /// round.
+    Doubling,
+    /// Attaching, and the lease table of a guest that holds nothing and of one that holds 500,000 leases.
+    /// `--trips` are the attaches of one round, and the leases if they are fewer.
+    Attach,
     /// Two processes that look blocks up at once, beside one alone.
     Readers,
     /// A reader of `readers`. Started by it.
@@ -181,6 +189,8 @@ fn run(command: &Command) -> Result<(), BenchError> {
         Bench::GetLarge => get::run_large(options, &cores, &mut report),
         Bench::Batch => batch::run(options, &cores, &mut report),
         Bench::Match => batch::run_match(options, &cores, &mut report),
+        Bench::Doubling => doubling::run(options, &cores, &mut report),
+        Bench::Attach => attach::run(options, &cores, &mut report),
         Bench::Copy => copy::run(options, &cores, &mut report),
         Bench::Readers => readers::run(options, &cores, &mut report),
         Bench::Reuse => reuse::run(options, &cores, &mut report),

@@ -95,14 +95,8 @@ fn each_figure_has_its_baseline() {
 
 #[test]
 fn reclaim_tells_the_hosts_part_and_the_kernels() {
-    let output = bench(&["reclaim", "--json", "--rounds", "2", "--trips", "2"]).output();
-    let output = output.expect("running");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("text");
-    let lines: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let [header, reclaim, teardown] = lines.as_slice() else { unreachable!("{text}") };
-    assert!(header["machine"]["cpu"].is_string(), "{header}");
+    let spans = spans("reclaim", "2");
+    let [reclaim, teardown] = spans.as_slice() else { unreachable!("{spans:?}") };
     assert_eq!((&reclaim["name"], &teardown["name"]), (&"reclaim".into(), &"teardown".into()));
     for figure in [reclaim, teardown] {
         assert_eq!((&figure["slots"], &figure["count"]), (&1000.into(), &4.into()), "{figure}");
@@ -134,6 +128,37 @@ fn every_way_of_copying_in_is_told_of_with_what_its_readers_pay() {
             (&3.into(), &"copy_from_slice".into())
         );
     }
+}
+
+/// The spans of a benchmark that says nothing else, behind its header.
+fn spans(bench_name: &str, trips: &str) -> Vec<Value> {
+    let output = bench(&[bench_name, "--json", "--rounds", "2", "--trips", trips]).output();
+    let output = output.expect("running");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let header = lines.next().expect("a header");
+    assert!(header["machine"]["cpu"].is_string(), "{header}");
+    lines.collect()
+}
+
+#[test]
+fn publishing_is_timed_before_and_during_each_doubling() {
+    let spans = spans("doubling", "3000");
+    let [stable, doubling] = spans.as_slice() else { unreachable!("{spans:?}") };
+    assert_eq!((&stable["name"], &stable["count"]), (&"publish_stable".into(), &768.into()));
+    assert_eq!((&doubling["name"], &doubling["count"]), (&"publish_doubling".into(), &768.into()));
+}
+
+#[test]
+fn attaching_is_timed_with_and_without_leases() {
+    let spans = spans("attach", "600");
+    let names: Vec<_> = spans.iter().filter_map(|span| span["name"].as_str()).collect();
+    let expected = ["attach", "attach_beside", "lease_all", "reattach_idle", "reattach_holding"];
+    assert_eq!(names, expected);
+    let touched = |index: usize| spans[index]["touched_bytes"].as_u64().expect("touched");
+    assert!(touched(0) > 0 && touched(2) > touched(0), "{spans:?}");
+    assert_eq!((&spans[0]["count"], &spans[3]["count"]), (&1200.into(), &2.into()));
 }
 
 /// A benchmark that is killed at the end of its test, however that ends.

@@ -13,6 +13,8 @@ use onecopy_transport::inspect::{Inspection, inspect};
 use onecopy_transport::memory::{HugePages, MemoryOptions};
 use onecopy_transport::segment::{GrowError, NoHugePages, NumaError, SegmentPath};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const MIB: u64 = 1 << 20;
 const PREFAULT: MemoryOptions =
@@ -107,6 +109,31 @@ fn a_host_that_populates_has_all_pages_before_anybody_touches_them() {
     let other = Segment::new();
     let _plain = TestHost::start(&other);
     assert!(resident_bytes(&other.path().join("pool"), (0, 8 * MIB)) < MIB);
+}
+
+// r[verify pool-memory.progress]
+#[test]
+fn a_start_that_is_given_up_between_two_steps_leaves_nothing() {
+    let segment = Segment::new();
+    let refusal = refused(&segment, |options| {
+        (options.pool_bytes, options.pool_bytes_max) = (80 * MIB, 80 * MIB);
+        options.memory = PREFAULT;
+        options.start_given_up = Some(Arc::new(AtomicBool::new(true)));
+    });
+    match refusal {
+        StartError::Grow(GrowError::GivenUp { reached_bytes, to_bytes, .. }) => {
+            assert_eq!((reached_bytes, to_bytes), (64 * MIB, 80 * MIB));
+        }
+        other => panic!("{other}"),
+    }
+    // What was there before stays.
+    drop(TestHost::start(&segment));
+    let mut options = small_host(segment.path());
+    options.memory = PREFAULT;
+    options.start_given_up = Some(Arc::new(AtomicBool::new(true)));
+    // 8 MiB are one step, and what is done is not given up any more.
+    let host = Host::start(options, CacheService::new(CacheServiceOptions::default())).unwrap();
+    assert_eq!(host.boot_epoch(), 2);
 }
 
 /// Faults of a fill of one slot that nobody has touched before.

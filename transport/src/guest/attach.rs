@@ -247,7 +247,7 @@ fn enter(
         populate_slot_table(&control);
     }
     let writable = pool.write.clone().filter(|_| populates);
-    let populated = writable.map(|view| Populated::new(view, is_real));
+    let populated = writable.map(|view| Populated::new(view, is_real)).transpose()?;
     // Last: the watcher is a thread that would have to be stopped.
     let (link, touches, watcher) = fittings.link(rings, attached, Arc::clone(socket), doorbell)?;
     crash_point!("attach.done");

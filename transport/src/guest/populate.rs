@@ -1,10 +1,11 @@
 //! Populating what this guest is granted, so that a fill does not stop at every page of it.
 
+use super::areas::AreaError;
 use crate::control::ControlReader;
 use crate::layout::TablesReady;
-use onecopy_shm::Region;
 use onecopy_shm::sys::{populate_read, populate_write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use onecopy_shm::{Mapping, Region, Words};
+use std::sync::atomic::Ordering;
 
 /// What is populated at once, in bytes: what the kernel maps around a page that is read. The pool's
 /// sizes are multiples of it.
@@ -14,18 +15,22 @@ const WINDOW_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Populated {
     view: Region,
-    /// A bit for each window. Two threads may do one at the same time: that costs time and no more.
-    windows: Vec<AtomicU64>,
+    /// A bit for each window, in memory that is real where it was used. Two threads may do one at the same
+    /// time, or one may lose what another has noted: that costs time and no more.
+    windows: Words,
     /// The host has populated the memory itself: it is only to be mapped.
     is_real: bool,
 }
 
 impl Populated {
     /// For a view of the whole pool.
-    pub(super) fn new(view: Region, is_real: bool) -> Populated {
+    pub(super) fn new(view: Region, is_real: bool) -> Result<Populated, AreaError> {
         let words = view.size_bytes().div_ceil(WINDOW_BYTES).div_ceil(64);
-        let windows = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Populated { view, windows, is_real }
+        let windows = Mapping::heap(words * 8)
+            .map_err(|source| AreaError::Map { area: "list of populated memory", source })?
+            .region(0, words * 8)?
+            .words(0, words)?;
+        Ok(Populated { view, windows, is_real })
     }
 
     /// Populates the windows that a slot touches and that have not been yet, adjacent ones together. The
@@ -49,12 +54,9 @@ impl Populated {
 
     #[inline]
     fn is_done(&self, window: u64) -> bool {
-        // A hint: no other memory depends on it.
-        self.word(window).is_none_or(|word| word.load(Ordering::Relaxed) & bit(window) != 0)
-    }
-
-    fn word(&self, window: u64) -> Option<&AtomicU64> {
-        self.windows.get(usize::try_from(window / 64).ok()?)
+        // A hint: no other memory depends on it. Beyond the view nothing is to be done.
+        let word = self.windows.load(window / 64, Ordering::Relaxed);
+        word.map_or(true, |word| word & bit(window) != 0)
     }
 
     /// What cannot be populated is filled page by page, as ever.
@@ -69,9 +71,9 @@ impl Populated {
             tracing::debug!(from_bytes, size_bytes, %error, "granted slots were not populated");
         }
         for window in first..end {
-            if let Some(word) = self.word(window) {
-                word.fetch_or(bit(window), Ordering::Relaxed);
-            }
+            let word = self.windows.load(window / 64, Ordering::Relaxed).unwrap_or(0);
+            // In range: what is beyond counts as done.
+            let _ = self.windows.store(window / 64, word | bit(window), Ordering::Relaxed);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::segment::{
 use onecopy_shm::sys::{can_populate, populate_write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use thiserror::Error;
 
@@ -76,6 +76,7 @@ pub(super) struct MemoryPlan<'a> {
     pub options: MemoryOptions,
     helper: Option<&'a GrowthHelper>,
     events: Option<&'a Sender<HostEvent>>,
+    given_up: Option<&'a AtomicBool>,
     reached_bytes: AtomicU64,
     total_bytes: u64,
 }
@@ -91,6 +92,7 @@ impl<'a> MemoryPlan<'a> {
             options: memory,
             helper: options.growth_helper.as_ref(),
             events: options.events.as_ref(),
+            given_up: options.start_given_up.as_deref(),
             reached_bytes: AtomicU64::new(0),
             total_bytes: 0,
         })
@@ -107,13 +109,14 @@ impl<'a> MemoryPlan<'a> {
         if memory.numa.is_some() {
             check_placeable(&backing)?;
         }
-        match (memory.huge_pages, check_huge(file, &backing)) {
-            (HugePages::Off, _) | (_, Ok(())) => {}
-            (HugePages::Try, Err(error)) => {
-                tracing::warn!("{error}");
-                memory.huge_pages = HugePages::Off;
+        if memory.huge_pages != HugePages::Off
+            && let Err(error) = check_huge(file, &backing)
+        {
+            if memory.huge_pages == HugePages::Require {
+                return Err(error.into());
             }
-            (HugePages::Require, Err(error)) => return Err(error.into()),
+            tracing::warn!("{error}");
+            memory.huge_pages = HugePages::Off;
         }
         Ok(backing.with_memory(memory))
     }
@@ -155,8 +158,7 @@ impl<'a> MemoryPlan<'a> {
         backing: &Backing,
         spans: &[Span],
     ) -> Result<(), GrowError> {
-        let step_done = |bytes| self.tell(bytes);
-        backing.reserve_spans(file.as_fd(), spans, self.taking(&step_done))
+        self.take(|taking| backing.reserve_spans(file.as_fd(), spans, taking))
     }
 
     /// Populates spans of a file that are there, if that is asked for.
@@ -170,8 +172,7 @@ impl<'a> MemoryPlan<'a> {
         if !backing.memory().prefault {
             return Ok(());
         }
-        let step_done = |bytes| self.tell(bytes);
-        backing.take_spans(file.as_fd(), spans, self.taking(&step_done))
+        self.take(|taking| backing.take_spans(file.as_fd(), spans, taking))
     }
 
     /// How much of what is there is in huge pages. That it is not does no harm here: it is not taken
@@ -190,8 +191,12 @@ impl<'a> MemoryPlan<'a> {
         Ok(check_huge_bytes(file, &backing.clone().with_memory(memory), spans)?)
     }
 
-    fn taking<'b>(&'b self, step_done: &'b (dyn Fn(u64) + Sync)) -> Taking<'b> {
-        Taking { step_done, ..Taking::by(self.helper) }
+    /// By the helper, telling of each step, until the start is given up.
+    // r[impl pool-memory.progress]
+    fn take(&self, by: impl FnOnce(Taking<'_>) -> Result<(), GrowError>) -> Result<(), GrowError> {
+        let step_done = |bytes| self.tell(bytes);
+        let is_wanted = || self.given_up.is_none_or(|given_up| !given_up.load(Ordering::Relaxed));
+        by(Taking { helper: self.helper, is_wanted: &is_wanted, step_done: &step_done })
     }
 
     /// So many bytes more, at most what is expected in all: the last step of a file is a short one.

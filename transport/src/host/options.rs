@@ -11,6 +11,8 @@ use crate::service::Service;
 use crate::socket::Allowed;
 use onecopy_shm::LEASES_MAX;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -81,6 +83,9 @@ pub struct HostOptions {
     pub growth_helper: Option<GrowthHelper>,
     /// How the memory of pool and control area is taken.
     pub memory: MemoryOptions,
+    /// Set to true by anybody, it ends a start that is still taking memory: it fails with
+    /// `GrowError::GivenUp` and leaves nothing. It is looked at between steps of 64 MiB.
+    pub start_given_up: Option<Arc<AtomicBool>>,
     /// Where to tell of attaches, deaths and growth.
     pub events: Option<Sender<HostEvent>>,
 }
@@ -115,6 +120,7 @@ impl HostOptions {
             remove_on_leave: false,
             growth_helper: GrowthHelper::of_this_program(),
             memory: MemoryOptions::default(),
+            start_given_up: None,
             events: None,
         }
     }

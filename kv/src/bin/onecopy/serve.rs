@@ -13,6 +13,8 @@ use onecopy_transport::memory::MemoryOptions;
 use onecopy_transport::segment::{DestroyError, DirError, SegmentPath, destroy as destroy_segment};
 use onecopy_transport::socket::Allowed;
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -26,9 +28,14 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     shown
         .spawn(move || show_start(told))
         .map_err(|error| Failure::file("a thread", "started", &error))?;
-    // Before there is anything to clean up: a signal during the start is obeyed after it.
+    // Before there is anything to clean up: a signal gives the start up, or is obeyed after it.
     let (tell_handle, handle) = channel::<HostHandle>();
+    let given_up = Arc::new(AtomicBool::new(false));
+    options.start_given_up = Some(given_up.clone());
+    let give_up = given_up.clone();
     let watch = SignalWatch::start(move || {
+        // No edge: nothing but the flag itself is told.
+        give_up.store(true, Ordering::Relaxed);
         if let Ok(handle) = handle.recv() {
             // A host that has ended needs no telling.
             let _ = handle.leave();
@@ -46,7 +53,10 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
     // Where there is no host, a signal that came meanwhile waits for nothing.
     drop(tell_handle);
-    let host = host.map_err(Failure::no_segment)?;
+    let host = host.map_err(|error| match given_up.load(Ordering::Relaxed) {
+        true => Failure::Interrupted,
+        false => Failure::no_segment(error),
+    })?;
     announce(args, &host)?;
     let result = host.serve();
     drop(watch);

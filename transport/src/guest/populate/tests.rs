@@ -1,5 +1,5 @@
 use super::*;
-use onecopy_shm::{Access, Mapping};
+use onecopy_shm::Access;
 
 const WINDOWS: u64 = 200;
 
@@ -31,7 +31,7 @@ fn windows_that_a_slot_touches_are_mapped_and_no_others() {
         if is_real {
             populate_write(&view).unwrap();
         }
-        let populated = Populated::new(view.clone(), is_real);
+        let populated = Populated::new(view.clone(), is_real).unwrap();
         populated.cover(WINDOW_BYTES, 1);
         assert_eq!(windows_done(&populated), [1]);
         populated.cover(3 * WINDOW_BYTES - 8, 16);
@@ -53,7 +53,7 @@ fn what_cannot_be_populated_is_left_and_not_tried_again() {
     let file = tempfile::tempfile_in("/dev/shm").unwrap();
     file.set_len(WINDOW_BYTES).unwrap();
     let mapping = Mapping::map(&file, 4 * WINDOW_BYTES, Access::ReadWrite).unwrap();
-    let populated = Populated::new(mapping.region(0, 4 * WINDOW_BYTES).unwrap(), true);
+    let populated = Populated::new(mapping.region(0, 4 * WINDOW_BYTES).unwrap(), true).unwrap();
     populated.cover(0, 4 * WINDOW_BYTES);
     assert!((0..4).all(|window| populated.is_done(window)));
 }

@@ -3,8 +3,9 @@
 use super::fill::Filler;
 use super::{Backing, BackingKind};
 use crate::growth_helper::{GrowthHelper, HelperError};
+use crate::memory::HugePages;
 use crate::segment::error::SystemError;
-use crate::segment::huge::NoHugePages;
+use crate::segment::huge::{NoHugePages, huge_page_bytes};
 use crate::segment::memory_limit::{GROWTH_MARGIN_BYTES, NoMemory, check_memory};
 use crate::segment::nodes::{NumaError, place_thread};
 use crate::segment::room::{Bytes, Room};
@@ -257,11 +258,22 @@ impl Backing {
         }
         match spans.last() {
             Some(last) => {
-                let needed_bytes = spans.iter().map(Span::count).sum();
+                let needed_bytes = spans.iter().map(|span| self.taken_bytes(span)).sum();
                 self.check_memory(*last, needed_bytes, GROWTH_MARGIN_BYTES)
             }
             None => Ok(()),
         }
+    }
+
+    /// What taking a span can take: a huge page that it only touches is taken whole.
+    // r[impl pool-memory.huge-counted]
+    fn taken_bytes(&self, span: &Span) -> u64 {
+        if self.memory.huge_pages == HugePages::Off || span.count() == 0 {
+            return span.count();
+        }
+        let page_bytes = huge_page_bytes();
+        let from_bytes = span.from_bytes - span.from_bytes % page_bytes;
+        span.to_bytes.next_multiple_of(page_bytes).saturating_sub(from_bytes)
     }
 
     /// Whether the control groups of this process have so much memory to give for a file.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::memory::MemoryOptions;
 use crate::segment::tests::{Scratch, assert_success, can_unshare, child_task, run_alone};
 use crate::segment::{AreaFile, BackingKind, FakeBacking};
 use rustix::process::{Resource, Rlimit};
@@ -187,4 +188,20 @@ fn a_limit_on_file_sizes_is_an_error_and_no_signal() {
     assert!(refused.to_string().contains("limited to 32.0 KiB (ulimit -f)"), "{refused}");
     // What is there already is no growth.
     backing.reserve(&file, 0, 64 << 10).unwrap();
+}
+
+// r[verify pool-memory.huge-counted]
+#[test]
+fn huge_pages_count_whole_where_memory_is_asked_for() {
+    let scratch = Scratch::on_tmpfs();
+    let (_file, backing) = pool(&scratch);
+    let page_bytes = huge_page_bytes();
+    let span = |from_bytes, to_bytes| Span { from_bytes, to_bytes };
+    assert_eq!(backing.taken_bytes(&span(4096, 12_288)), 8192);
+    let memory = MemoryOptions { huge_pages: HugePages::Try, ..MemoryOptions::default() };
+    let backing = backing.with_memory(memory);
+    assert_eq!(backing.taken_bytes(&span(4096, 12_288)), page_bytes);
+    assert_eq!(backing.taken_bytes(&span(4096, page_bytes + 4096)), 2 * page_bytes);
+    assert_eq!(backing.taken_bytes(&span(page_bytes, 2 * page_bytes)), page_bytes);
+    assert_eq!(backing.taken_bytes(&span(4096, 4096)), 0);
 }

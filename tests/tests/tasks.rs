@@ -1,8 +1,8 @@
 //! The cache as tasks of an async runtime use it, against hosts that are stopped, killed and restarted.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
-use onecopy::cache::{AsyncCache, CacheOptions, LookupPath, PublishOptions, Published};
-use onecopy::error::{AskError, DeleteError, PublishError};
+use onecopy::cache::{AsyncCache, Block, CacheOptions, LookupPath, PublishOptions, Published};
+use onecopy::error::{AskError, DeleteError, LookupError, PublishError};
 use onecopy::key::Key;
 use onecopy_tests::harness::{
     PATIENCE, Peer, Segment, TestHost, fill_payload, is_payload, key, wait_for,
@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 const PEER: &str = env!("CARGO_BIN_EXE_onecopy-test-peer");
@@ -110,6 +110,105 @@ fn many_tasks_use_one_guest() {
     }
 }
 
+/// More keys than a frame takes, of which those are there that `is_there` says.
+fn keys(is_there: impl Fn(u64) -> bool) -> (Vec<Key>, Vec<bool>) {
+    (0..200).map(|number| (key(number), is_there(number))).unzip()
+}
+
+fn are_blocks(found: &[Option<Block>], expected: &[bool]) -> bool {
+    let is_right = |(number, block): (u64, &Option<Block>)| {
+        block.as_ref().is_none_or(|block| is_payload(number, block))
+    };
+    found.iter().map(Option::is_some).eq(expected.iter().copied()) && (0..).zip(found).all(is_right)
+}
+
+// r[verify kv.tasks.batch]
+#[test]
+fn batches_say_what_single_calls_and_threads_say() {
+    for runtime in runtimes() {
+        for lookup in [LookupPath::Ring, LookupPath::Direct] {
+            let segment = Segment::new();
+            let host = TestHost::start(&segment);
+            runtime.block_on(async {
+                let options = options(segment.path(), lookup);
+                let checking = CacheOptions { verify: true, ..options.clone() };
+                let cache = AsyncCache::attach(options).await.unwrap();
+                let checking = AsyncCache::attach(checking).await.unwrap();
+                // A run from the start that ends behind the first 64 keys, and some behind it.
+                let (keys, expected) = keys(|number| number < 150 || number % 3 == 0);
+                for (number, _) in (0..).zip(&expected).filter(|(_, is_there)| **is_there) {
+                    store(&cache, number).await.unwrap();
+                }
+                for cache in [&cache, &checking] {
+                    let run = expected.iter().take_while(|is_there| **is_there).count();
+                    assert_eq!(cache.exists_many(&keys).await.unwrap(), expected);
+                    assert_eq!(cache.match_prefix(&keys).await.unwrap(), run);
+                    assert_eq!(cache.match_prefix(&keys[run..]).await.unwrap(), 0);
+                    let found = cache.lookup_many(&keys).await.unwrap();
+                    assert!(are_blocks(&found, &expected));
+                    let found = cache.lookup_prefix(&keys).await.unwrap();
+                    let found: Vec<_> = found.into_iter().map(Some).collect();
+                    assert!(are_blocks(&found, &expected[..run]));
+                    assert!(cache.lookup_prefix(&keys[run..]).await.unwrap().is_empty());
+                    for (key, is_there) in keys.iter().zip(&expected) {
+                        assert_eq!(cache.exists(key).await.unwrap(), *is_there);
+                    }
+                    for empty in [
+                        cache.lookup_many(&[]).await.unwrap().len(),
+                        cache.lookup_prefix(&[]).await.unwrap().len(),
+                        cache.exists_many(&[]).await.unwrap().len(),
+                        cache.match_prefix(&[]).await.unwrap(),
+                    ] {
+                        assert_eq!(empty, 0);
+                    }
+                }
+                assert_eq!(cache.cache().asked_keys(), 0, "nothing that is to be direct was asked");
+            });
+            host.assert_clean();
+        }
+    }
+}
+
+// r[verify kv.tasks.returns]
+#[test]
+fn tasks_that_only_hit_come_back_too() {
+    for runtime in runtimes() {
+        let segment = Segment::new();
+        let host = TestHost::start(&segment);
+        runtime.block_on(async {
+            let options = options(segment.path(), LookupPath::Direct);
+            let alone = CacheOptions { reattach: None, ..options.clone() };
+            let cache = AsyncCache::attach(options).await.unwrap();
+            let stays = AsyncCache::attach(alone).await.unwrap();
+            store(&cache, 1).await.unwrap();
+            host.leave().unwrap();
+            let next = TestHost::start(&segment);
+            wait_for("the end of the links is noticed", || {
+                stays.cache().guest().is_known_over() && cache.cache().guest().is_known_over()
+            });
+            let deadline = Instant::now() + PATIENCE;
+            for single in [true, false].into_iter().cycle() {
+                let found = match single {
+                    true => cache.lookup(&key(1)).await.unwrap().is_some(),
+                    false => {
+                        cache.lookup_many(&[key(1); 2]).await.unwrap().iter().all(Option::is_some)
+                    }
+                };
+                assert!(found && find(&stays, 1).await);
+                if !cache.cache().guest().is_known_over() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "it did not attach anew");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(stays.cache().guest().is_known_over(), "it does not attach by itself");
+            assert_eq!(cache.cache().asked_keys(), 0);
+            assert!(store(&cache, 2).await.unwrap().is_first(), "what needs the host has it");
+            next.assert_clean();
+        });
+    }
+}
+
 // r[verify kv.tasks.publish]
 #[test]
 fn a_publish_that_is_dropped_loses_no_slot_and_leaves_a_whole_block_or_none() {
@@ -197,9 +296,8 @@ fn tasks_come_back_to_the_next_host_or_are_told_that_there_is_none() {
             host.wait_stopped();
             let hasty = cache.with_deadline(Duration::from_millis(50));
             let late = hasty.exists(&key(1)).await.unwrap_err();
-            let is_late =
-                matches!(late, AskError::Call(CallError::DeadlineExceeded { sent: true }));
-            assert!(is_late, "{late}");
+            let late = call_error(late);
+            assert_eq!(late, Some(CallError::DeadlineExceeded { sent: true }));
             let ask = |number| {
                 let cache = cache.clone();
                 tokio::spawn(async move { find(&cache, number).await })
@@ -209,8 +307,7 @@ fn tasks_come_back_to_the_next_host_or_are_told_that_there_is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             host.kill();
             let told = told.await.unwrap().unwrap_err();
-            let is_gone = matches!(told, AskError::Call(CallError::Link(LinkEnd::HostGone)));
-            assert!(is_gone, "{told}");
+            assert_eq!(call_error(told), Some(CallError::Link(LinkEnd::HostGone)));
             let mut next = Peer::start(PEER, segment.path());
             next.ok(SERVE_SMALL);
             for task in asked {
@@ -223,6 +320,10 @@ fn tasks_come_back_to_the_next_host_or_are_told_that_there_is_none() {
             next.ok("host_audit");
         });
     }
+}
+
+fn call_error(error: LookupError) -> Option<CallError> {
+    if let LookupError::Ask(AskError::Call(error)) = error { Some(error) } else { None }
 }
 
 async fn publish(
@@ -254,7 +355,7 @@ fn tasks_check_what_they_find_and_report_what_is_wrong() {
                 - cache.cache().guest().pool_read_only().base_address;
             damage(&segment.path().join("pool"), offset as u64);
             let error = checking.lookup(&name).await.unwrap_err();
-            assert!(matches!(error, onecopy::error::LookupError::Corrupt(_)), "{error}");
+            assert!(matches!(error, LookupError::Corrupt(_)), "{error}");
             assert!(!cache.exists(&name).await.unwrap(), "the host has retired it");
         });
         assert_eq!(host.cache(Role::Reader).lookup(&name).unwrap().map(drop), None);

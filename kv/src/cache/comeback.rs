@@ -166,25 +166,30 @@ impl Cache {
     // r[impl kv.direct_returns]
     #[inline]
     pub(super) fn return_if_due(&self) {
-        if self.guest.is_known_over() {
-            self.return_in_passing(&self.current());
+        if self.guest.is_known_over() && self.takes_turn_to_return() {
+            self.return_in_passing(Instant::now() + IN_PASSING);
         }
     }
 
+    /// Whether an attach to the next host is due, and this caller's to try.
     #[cold]
-    fn return_in_passing(&self, guest: &Guest) {
-        if !guest.is_known_over() {
-            return;
+    pub(super) fn takes_turn_to_return(&self) -> bool {
+        if self.reattach.is_none() || !self.current().is_known_over() {
+            return false;
         }
         let now = Instant::now();
         let is_due = |tried: Instant| now.saturating_duration_since(tried) >= PAUSE_LAST;
         // Another thread may be at it.
-        let Ok(mut tried) = self.shared.tried_in_passing.try_lock() else { return };
-        if self.reattach.is_none() || !tried.is_none_or(is_due) {
-            return;
+        let Ok(mut tried) = self.shared.tried_in_passing.try_lock() else { return false };
+        let takes_turn = tried.is_none_or(is_due);
+        if takes_turn {
+            *tried = Some(now);
         }
-        *tried = Some(now);
-        if let Err(error) = self.attach_once(guest, now + IN_PASSING) {
+        takes_turn
+    }
+
+    pub(super) fn return_in_passing(&self, until: Instant) {
+        if let Err(error) = self.attach_once(&self.current(), until) {
             tracing::debug!(%error, "no attach to the next host in passing");
         }
     }

@@ -7,6 +7,14 @@ use crate::key::Key;
 use crate::protocol::{KeyAnswer, KeyOutcome, kind};
 use std::time::Instant;
 
+/// How far the index told of some keys.
+pub(super) enum Probed {
+    /// Of all that were wanted; whether what comes behind them is wanted too.
+    Told { goes_on: bool },
+    /// Of those before this one; the host has to be asked about the rest.
+    AskHost { from: usize },
+}
+
 impl Cache {
     /// Whether this key is there. That is no use of its block.
     ///
@@ -54,15 +62,14 @@ impl Cache {
     fn probe(&self, keys: &[Key], mut each: impl FnMut(bool) -> bool) -> Result<(), LookupError> {
         let until = self.until();
         for keys in keys.chunks(BATCH) {
-            let (mut heard, mut goes_on) = (0, true);
-            let known = self.probe_direct(keys, |is_there| {
-                heard += 1;
-                goes_on = each(is_there);
-                goes_on
-            })?;
-            if let Direct::AskHost = known {
-                goes_on = self.probe_asking(&keys[heard..], until, &mut each)?;
-            }
+            let goes_on = match self.probe_known(keys, &mut each)? {
+                Probed::Told { goes_on } => goes_on,
+                Probed::AskHost { from } => {
+                    let keys = &keys[from..];
+                    self.shared.count_asked(keys.len(), self.lookup);
+                    tell(self.ask_many(kind::EXISTS, keys, until)?, &mut each)?
+                }
+            };
             if !goes_on {
                 break;
             }
@@ -70,21 +77,22 @@ impl Cache {
         Ok(())
     }
 
-    /// The same over the ring; whether `each` wants to hear more.
-    fn probe_asking(
+    /// Tells `each` what is known without the host of these keys, at most [`BATCH`].
+    pub(super) fn probe_known(
         &self,
         keys: &[Key],
-        until: Instant,
         each: &mut impl FnMut(bool) -> bool,
-    ) -> Result<bool, LookupError> {
-        self.shared.count_asked(keys.len(), self.lookup);
-        let outcomes: Vec<KeyAnswer> = self.ask_many(kind::EXISTS, keys, until)?;
-        for answer in outcomes {
-            if !each(exists(decode(kind::EXISTS, answer)?)?) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    ) -> Result<Probed, LookupError> {
+        let (mut heard, mut goes_on) = (0, true);
+        let known = self.probe_direct(keys, |is_there| {
+            heard += 1;
+            goes_on = each(is_there);
+            goes_on
+        })?;
+        Ok(match known {
+            Direct::Known(()) => Probed::Told { goes_on },
+            Direct::AskHost => Probed::AskHost { from: heard },
+        })
     }
 
     /// Unpublishes the block of this key; `false` when it was not there. Its slot is reused after
@@ -184,6 +192,19 @@ impl Cache {
     }
 }
 
+/// Tells `each` what the host said of keys; whether it wants to hear more.
+pub(super) fn tell(
+    answers: Vec<KeyAnswer>,
+    each: &mut impl FnMut(bool) -> bool,
+) -> Result<bool, AskError> {
+    for answer in answers {
+        if !each(exists(decode(kind::EXISTS, answer)?)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 pub(super) fn decode(kind: u8, answer: KeyAnswer) -> Result<KeyOutcome, AskError> {
     answer.decode().ok_or(AskError::AnswerCode { kind, code: answer.code.get().into() })
 }
@@ -193,7 +214,7 @@ fn unexpected(kind: u8, outcome: KeyOutcome) -> AskError {
     AskError::AnswerCode { kind, code: outcome.encode().code.get().into() }
 }
 
-pub(super) fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
+fn exists(outcome: KeyOutcome) -> Result<bool, AskError> {
     match outcome {
         KeyOutcome::Done { .. } => Ok(true),
         KeyOutcome::NotFound => Ok(false),

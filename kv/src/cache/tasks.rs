@@ -1,11 +1,12 @@
 //! The cache for tasks of an async runtime: what waits is a future.
 
+mod batch;
 mod pins;
 mod publish;
 
 use super::comeback::MayEnd;
 use super::direct::Direct;
-use super::keys::{decode, deleted, exists};
+use super::keys::{decode, deleted};
 use super::lookup::TRIES;
 use super::{Block, BlockRef, Cache, CacheOptions};
 use crate::error::{AskError, AttachCacheError, DeleteError, LookupError};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
-use zerocopy::{FromBytes, Immutable, IntoBytes, little_endian as le};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian as le};
 
 /// Why an attach for tasks failed.
 #[derive(Debug, Error)]
@@ -98,6 +99,7 @@ impl AsyncCache {
     // r[impl kv.tasks]
     pub async fn lookup(&self, key: &Key) -> Result<Option<Block>, LookupError> {
         let until = self.cache.until();
+        self.return_if_due(until);
         let found = self.cache.find_direct(key)?;
         let block = match found {
             Direct::Known(found) => found.map(BlockRef::into_owned),
@@ -107,16 +109,6 @@ impl AsyncCache {
             Some(block) if self.cache.verify => self.verified(block, until).await.map(Some),
             found => Ok(found),
         }
-    }
-
-    /// Whether this key is there. That is no use of its block.
-    ///
-    /// # Errors
-    /// [`AskError`].
-    pub async fn exists(&self, key: &Key) -> Result<bool, AskError> {
-        let until = self.cache.until();
-        let answer: KeyAnswer = self.ask(kind::EXISTS, key, until).await?;
-        exists(decode(kind::EXISTS, answer)?)
     }
 
     /// Unpublishes the block of this key; `false` when it was not there.
@@ -171,14 +163,42 @@ impl AsyncCache {
     ) -> Result<Answer, AskError>
     where
         Entry: IntoBytes + Immutable,
-        Answer: FromBytes,
+        Answer: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
+    {
+        one(kind, self.ask_frame(kind, 0, std::slice::from_ref(entry), until).await?)
+    }
+
+    /// As many entries as one frame takes of a request that may be asked twice.
+    async fn ask_frame<Entry, Answer>(
+        &self,
+        kind: u8,
+        flags: u32,
+        entries: &[Entry],
+        until: Instant,
+    ) -> Result<Vec<Answer>, AskError>
+    where
+        Entry: IntoBytes + Immutable,
+        Answer: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
     {
         loop {
             let guest = self.current();
-            match ask_on(&guest, kind, entry, until).await {
+            match ask_frame_on(&guest, kind, flags, entries, until).await {
                 Err(error) if self.came_back(&guest, &error, until).await => {}
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Before a lookup that may need no host: where there is none any more an attach to the next one is
+    /// tried now and then. Nobody waits for it.
+    // r[impl kv.tasks.returns]
+    #[inline]
+    fn return_if_due(&self, until: Instant) {
+        if self.cache.guest.is_known_over() && self.cache.takes_turn_to_return() {
+            // Outside a runtime what the index tells is told all the same.
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            let cache = self.cache.clone();
+            runtime.spawn_blocking(move || cache.return_in_passing(until));
         }
     }
 
@@ -219,25 +239,57 @@ impl fmt::Debug for AsyncCache {
     }
 }
 
-/// A request of one entry.
+/// A request of as many entries as one frame takes.
 async fn submit<Entry: IntoBytes + Immutable>(
     guest: &AsyncGuest,
     kind: u8,
-    entry: &Entry,
+    flags: u32,
+    entries: &[Entry],
     until: Instant,
 ) -> Result<Pending, CallError> {
-    let head = Head { count: 1.into(), flags: 0.into() };
-    let payload = [head.as_bytes(), entry.as_bytes()].concat();
+    let head = Head { count: (entries.len() as u32).into(), flags: flags.into() };
+    let payload = [head.as_bytes(), entries.as_bytes()].concat();
     guest.submit(kind, &payload, until).await
 }
 
-/// What was answered to a request of one entry.
-fn read<Answer: FromBytes>(kind: u8, answer: &[u8]) -> Result<Answer, AskError> {
-    Answer::read_from_bytes(answer).map_err(|_| AskError::AnswerLength {
+/// What was answered to a request of so many entries.
+fn read<Answer>(kind: u8, answer: &[u8], count: usize) -> Result<Vec<Answer>, AskError>
+where
+    Answer: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
+{
+    match <[Answer]>::ref_from_bytes(answer) {
+        Ok(answers) if answers.len() == count => Ok(answers.to_vec()),
+        _ => Err(AskError::AnswerLength {
+            kind,
+            found_bytes: answer.len(),
+            expected_bytes: size_of::<Answer>() * count,
+        }),
+    }
+}
+
+/// The answer to one entry.
+fn one<Answer: Copy>(kind: u8, answers: Vec<Answer>) -> Result<Answer, AskError> {
+    answers.first().copied().ok_or(AskError::AnswerLength {
         kind,
-        found_bytes: answer.len(),
+        found_bytes: 0,
         expected_bytes: size_of::<Answer>(),
     })
+}
+
+/// As many entries as one frame takes, on this attach only.
+async fn ask_frame_on<Entry, Answer>(
+    guest: &AsyncGuest,
+    kind: u8,
+    flags: u32,
+    entries: &[Entry],
+    until: Instant,
+) -> Result<Vec<Answer>, AskError>
+where
+    Entry: IntoBytes + Immutable,
+    Answer: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
+{
+    let pending = submit(guest, kind, flags, entries, until).await?;
+    read(kind, &guest.answer(pending, until).await?, entries.len())
 }
 
 /// One entry, on this attach only.
@@ -249,8 +301,7 @@ async fn ask_on<Entry, Answer>(
 ) -> Result<Answer, AskError>
 where
     Entry: IntoBytes + Immutable,
-    Answer: FromBytes,
+    Answer: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
 {
-    let pending = submit(guest, kind, entry, until).await?;
-    read(kind, &guest.answer(pending, until).await?)
+    one(kind, ask_frame_on(guest, kind, 0, std::slice::from_ref(entry), until).await?)
 }

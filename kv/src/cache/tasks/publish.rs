@@ -1,6 +1,6 @@
 //! Reserve, fill and publish, for tasks.
 
-use super::{AsyncCache, read, submit};
+use super::{AsyncCache, one, read, submit};
 use crate::cache::fill::{Fill, is_consumed, outcome};
 use crate::cache::{PublishOptions, Published};
 use crate::error::{AskError, PublishError};
@@ -135,13 +135,15 @@ async fn ask_to_publish(
     entry: &PublishEntry,
     until: Instant,
 ) -> (Sent, Result<PublishAnswer, AskError>) {
-    let pending = match submit(guest, kind::PUBLISH, entry, until).await {
+    let pending = match submit(guest, kind::PUBLISH, 0, std::slice::from_ref(entry), until).await {
         Ok(pending) => pending,
         Err(error) => return (Sent(Some(fill)), Err(error.into())),
     };
     let sent = Sent(Some(fill));
     let answer = match guest.answer(pending, until).await {
-        Ok(answer) => read(kind::PUBLISH, &answer),
+        Ok(answer) => {
+            read(kind::PUBLISH, &answer, 1).and_then(|answers| one(kind::PUBLISH, answers))
+        }
         Err(error) => Err(error.into()),
     };
     (sent, answer)

@@ -35,6 +35,8 @@ fn main() {
         },
     );
     println!("cargo::rustc-env=ONECOPY_COMMIT={commit}");
+    // Checkouts that share a target directory may be handed what this said in another one.
+    println!("cargo::rustc-env=ONECOPY_COMMIT_OF={}", env!("CARGO_MANIFEST_DIR"));
     // What is watched and not there has a build script run again each time.
     let watched = BUILT_OF.map(|path| top.join(path)).into_iter();
     // The log of what HEAD was has a line for each commit, checkout and reset.

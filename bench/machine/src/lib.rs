@@ -53,10 +53,12 @@ pub fn load() -> String {
 }
 
 /// The commit that this was built from, with `-dirty` behind it where what it was built of differed from
-/// that; `unknown` where it was not built in a repository.
+/// that; `unknown` where it was not built in a repository, or the build was handed what another checkout
+/// said that shares its target directory.
 #[must_use]
 pub fn commit() -> &'static str {
-    env!("ONECOPY_COMMIT")
+    let told_by = env!("ONECOPY_COMMIT_OF");
+    if told_by == env!("CARGO_MANIFEST_DIR") { env!("ONECOPY_COMMIT") } else { "unknown" }
 }
 
 fn first_word(path: &str) -> String {

@@ -108,8 +108,10 @@ impl Entry {
         self.slot() == 0
     }
 
-    fn fingerprint(self) -> u64 {
-        self.0 >> 32
+    #[inline]
+    fn has_fingerprint_of(self, hash: u64) -> bool {
+        const FINGERPRINT: u64 = !OVERFLOW_BIT & !(u32::MAX as u64);
+        (self.0 ^ Entry::new(hash, 0).0) & FINGERPRINT == 0
     }
 }
 

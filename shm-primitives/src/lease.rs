@@ -31,6 +31,7 @@
 //! | `lease.reuse` | the 0 of the former lease (Acquire), then the next lease in the cell (Release) | as above | a look that finds the next lease comes after the former reads |
 //! | `lease.part` | the line marked full, a SeqCst fence, then the look at its cells | 0 in a cell, a SeqCst fence, then the load of the mark | no free cell is lost |
 
+mod free_cells;
 mod held;
 mod lines;
 mod memory;
@@ -45,6 +46,7 @@ use crate::slot::{SlotRef, SlotWord};
 use crate::sync::{Ordering, fence};
 use std::num::NonZeroU32;
 
+use free_cells::Holder;
 use lines::Lines;
 use memory::Memory;
 pub use memory::{MakeReal, lease_table_fresh_bytes};
@@ -87,6 +89,8 @@ pub struct LeaseCell {
     index: u32,
     /// Which table of this process.
     table: NonZeroU32,
+    /// As whom it was taken.
+    holder: Holder,
 }
 
 impl LeaseCell {
@@ -101,7 +105,7 @@ impl LeaseCell {
     /// may release it.
     #[inline]
     pub fn same_lease(&self) -> LeaseCell {
-        LeaseCell { index: self.index, table: self.table }
+        LeaseCell { index: self.index, table: self.table, holder: self.holder }
     }
 }
 

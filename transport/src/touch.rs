@@ -69,8 +69,15 @@ pub(crate) struct TouchLog {
     /// The same, known without a look at shared memory.
     entered: AtomicU64,
     entering: Mutex<()>,
-    words: Words,
-    shape: Shape,
+    logs: Vec<ShardLog>,
+    /// A position is that of an entry with what is above these bits cut off.
+    mask: u64,
+}
+
+/// One shard of it.
+struct ShardLog {
+    position: Word,
+    entries: Words,
 }
 
 impl TouchLog {
@@ -83,13 +90,20 @@ impl TouchLog {
         offset: u64,
         touch_entries: u32,
     ) -> Result<TouchLog, RegionError> {
-        let shape = Shape::new(touch_entries);
+        let log = |shard| {
+            let position = offset + shard * touch_shard_bytes(touch_entries);
+            let entries = position + HEAD_WORDS * 8;
+            Ok(ShardLog {
+                position: rings.word(position)?,
+                entries: rings.words(entries, touch_entries.into())?,
+            })
+        };
         Ok(TouchLog {
             shards: rings.word(offset_of!(RingsHeader, touch_shards) as u64)?,
             entered: AtomicU64::new(0),
             entering: Mutex::new(()),
-            words: rings.words(offset, shape.words())?,
-            shape,
+            logs: (0..TOUCH_SHARDS as u64).map(log).collect::<Result<_, RegionError>>()?,
+            mask: u64::from(touch_entries) - 1,
         })
     }
 
@@ -107,14 +121,13 @@ impl TouchLog {
         if self.entered.load(Ordering::Relaxed) & (1 << shard) == 0 {
             self.enter(shard);
         }
-        let place = self.shape.position(shard);
-        // The places are those of `shape`, so neither loads nor stores fail.
-        let position = self.words.load(place, Ordering::Relaxed).unwrap_or(0);
-        let entry = self.shape.entry(shard, position);
-        let _ = self.words.store(entry, slot.to_u64(), Ordering::Relaxed);
+        let Some(log) = self.logs.get(shard as usize) else { return };
+        let position = log.position.load(Ordering::Relaxed);
+        // The mask is below the number of entries, so the store does not fail.
+        let _ = log.entries.store(position & self.mask, slot.to_u64(), Ordering::Relaxed);
         crash_point!("touch.entry.stored");
         // edge: touch.note
-        let _ = self.words.store(place, position.wrapping_add(1), TOUCH_STORE);
+        log.position.store(position.wrapping_add(1), TOUCH_STORE);
     }
 
     /// Has the host look at this shard, too.
@@ -132,7 +145,7 @@ impl std::fmt::Debug for TouchLog {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("TouchLog")
-            .field("entries", &self.shape.entries)
+            .field("entries", &(self.mask + 1))
             .finish_non_exhaustive()
     }
 }

@@ -41,18 +41,30 @@ pub(super) fn open_index(guest: &Guest) -> Option<Arc<IndexReader>> {
 }
 
 impl Cache {
+    /// The block of this key where nothing is out of the ordinary: the first slot that may have it does,
+    /// and the host that published it serves. `None` says nothing; then [`Cache::find_direct`] tells.
+    // r[impl kv.direct]
+    #[inline]
+    pub(super) fn find_at_once(&self, key: &Key) -> Option<BlockRef<'_>> {
+        let index = self.index.as_ref().filter(|_| self.lookup == LookupPath::Direct)?;
+        let slot = index.candidate(index.hash(key))?;
+        let guard = self.guest.lease_for_use(slot, |entry| {
+            has_key(entry, key)
+                && !has_had_its_time(self.guest.control(), entry.note_word(EXPIRY_WORD))
+        });
+        guard.map(Block::new)
+    }
+
     /// The block of this key.
     // r[impl kv.direct]
     // r[impl kv.used]
-    #[inline]
     pub(super) fn find_direct(
         &self,
         key: &Key,
     ) -> Result<Direct<Option<BlockRef<'_>>>, LookupError> {
         let guest = self.current();
         let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
-        let hash = index.hash(key);
-        let found = self.find_from(&guest, &index, hash, key)?;
+        let found = find_from(&guest, &index, index.hash(key), key)?;
         if let Direct::Known(Some(block)) = &found {
             guest.note_use(block.slot());
         }
@@ -85,7 +97,7 @@ impl Cache {
                 Some(block) => {
                     (!has_had_its_time(guest.control(), block.expiry_word())).then_some(block)
                 }
-                None => match self.find_from(&guest, &index, hash, key)? {
+                None => match find_from(&guest, &index, hash, key)? {
                     Direct::Known(block) => block,
                     Direct::AskHost => return Ok(Direct::AskHost),
                 },
@@ -139,36 +151,35 @@ impl Cache {
         }
         open_index(guest).map(Cow::Owned)
     }
+}
 
-    // r[impl kv.direct_expiry]
-    #[inline]
-    fn find_from<'a>(
-        &self,
-        guest: &Cow<'a, Guest>,
-        index: &IndexReader,
-        hash: u64,
-        key: &Key,
-    ) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
-        let life = index.life();
-        for slot in index.candidates(hash) {
-            let mut is_over = false;
-            let leased = SlotGuard::lease_current(guest.clone(), slot, |entry| {
-                let is_key = has_key(entry, key);
-                is_over = is_key && has_had_its_time(guest.control(), entry.note_word(EXPIRY_WORD));
-                is_key && !is_over
-            });
-            match leased {
-                Ok(Some(guard)) => return Ok(Direct::Known(Some(Block::new(guard)))),
-                Ok(None) if is_over => return Ok(Direct::Known(None)),
-                Ok(None) => {}
-                Err(error) => return not_leased(error),
-            }
+/// The block of this key, or why there is none.
+// r[impl kv.direct_expiry]
+fn find_from<'a>(
+    guest: &Cow<'a, Guest>,
+    index: &IndexReader,
+    hash: u64,
+    key: &Key,
+) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
+    let life = index.life();
+    for slot in index.candidates(hash) {
+        let mut is_over = false;
+        let leased = SlotGuard::lease_current(guest.clone(), slot, |entry| {
+            let is_key = has_key(entry, key);
+            is_over = is_key && has_had_its_time(guest.control(), entry.note_word(EXPIRY_WORD));
+            is_key && !is_over
+        });
+        match leased {
+            Ok(Some(guard)) => return Ok(Direct::Known(Some(Block::new(guard)))),
+            Ok(None) if is_over => return Ok(Direct::Known(None)),
+            Ok(None) => {}
+            Err(error) => return not_leased(error),
         }
-        if !is_missing(guest, index, life)? {
-            return Ok(Direct::AskHost);
-        }
-        Ok(Direct::Known(None))
     }
+    if !is_missing(guest, index, life)? {
+        return Ok(Direct::AskHost);
+    }
+    Ok(Direct::Known(None))
 }
 
 /// Whether what was not found is not there. Else the index was made anew meanwhile, or an attach to

@@ -29,6 +29,15 @@ impl Cache {
     /// [`LookupError`].
     #[inline]
     pub fn lookup_ref(&self, key: &Key) -> Result<Option<BlockRef<'_>>, LookupError> {
+        if !self.verify
+            && let Some(block) = self.find_at_once(key)
+        {
+            return Ok(Some(block));
+        }
+        self.lookup_thoroughly(key)
+    }
+
+    fn lookup_thoroughly(&self, key: &Key) -> Result<Option<BlockRef<'_>>, LookupError> {
         self.return_if_due();
         match self.find_direct(key)? {
             Direct::Known(Some(block)) if self.verify => {

@@ -2,9 +2,10 @@
 
 use super::edges::{OVERFLOW_LOAD, mutant};
 use super::reader::{IndexReader, entry_of};
-use super::{bucket_at, fingerprint};
+use super::{Entry, bucket_at};
 use crate::format::{OVERFLOW_BIT, PROBE_BUCKETS_MAX};
 use onecopy_shm::{LINE_WORDS, ReadLine};
+use std::hint::select_unpredictable;
 
 /// Gives the slots whose fingerprint is that of a hash, in the order of the search; ends where the key
 /// can be no further. See [`IndexReader::candidates`].
@@ -73,10 +74,19 @@ impl Iterator for Candidates<'_> {
 /// The places of a bucket that have the fingerprint of a hash, a bit each. All eight are compared,
 /// whichever it is: a wrongly predicted branch costs more than they do.
 #[inline]
-pub(super) fn places_of(bucket: &ReadLine<'_>, hash: u64) -> u32 {
-    let wanted = fingerprint(hash);
+fn places_of(bucket: &ReadLine<'_>, hash: u64) -> u32 {
     (0..LINE_WORDS).fold(0, |places, place| {
-        let is_wanted = entry_of(bucket, place).fingerprint() == wanted;
+        let is_wanted = entry_of(bucket, place).has_fingerprint_of(hash);
         places | u32::from(is_wanted) << place
+    })
+}
+
+/// The first entry of a bucket that has the fingerprint of a hash; the empty one if none does. All eight
+/// are compared, as above, and none is loaded twice.
+#[inline]
+pub(super) fn first_of(bucket: &ReadLine<'_>, hash: u64) -> Entry {
+    (0..LINE_WORDS).rev().fold(Entry::EMPTY, |found, place| {
+        let entry = entry_of(bucket, place);
+        select_unpredictable(entry.has_fingerprint_of(hash), entry, found)
     })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use onecopy_shm::{ReadLine, ReadWord, ReadWords, Region};
 
-use super::candidates::{Candidates, places_of};
+use super::candidates::{Candidates, first_of};
 use super::edges::{CREATE_LOAD, INSERT_LOAD, MASK_LOAD};
 use super::life::LIFE_OFFSET;
 use super::{
@@ -96,11 +96,7 @@ impl IndexReader {
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
         let bucket = self.bucket(bucket_at(hash, 0, self.load_mask()?))?;
-        let places = places_of(&bucket, hash);
-        if places == 0 {
-            return None;
-        }
-        let entry = entry_of(&bucket, places.trailing_zeros() as usize);
+        let entry = first_of(&bucket, hash);
         (!entry.is_empty()).then_some(entry.slot())
     }
 

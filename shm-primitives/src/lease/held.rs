@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
+use super::free_cells::{self, Holder};
 use super::lines::Shared;
-use crate::format::LEASE_CELLS_PER_LINE;
 
 /// Lines that a thread keeps for itself: enough for a batch of 64. Beyond that it parts with one for
 /// each that it takes.
@@ -25,78 +25,63 @@ loom::thread_local! {
 pub(super) struct Held {
     pub(super) table: NonZeroU32,
     pub(super) shared: Weak<Shared>,
+    /// As whom it takes cells of `lines`.
+    pub(super) holder: Holder,
     lines: [u32; LINES_PER_THREAD],
     /// How many of `lines` there are.
     count: usize,
-    /// Which of `lines` to look at first: the one that last had room.
-    current: usize,
-    /// A cell of one of `lines`, and the first to look at: the one that became free last, or the one
-    /// behind that which was taken last.
-    likely: u32,
+    /// Which of `lines` makes room for the next.
+    oldest: usize,
 }
 
 impl Held {
     pub(super) fn new(table: NonZeroU32, shared: &Arc<Shared>) -> Held {
         let (lines, shared) = ([0; LINES_PER_THREAD], Arc::downgrade(shared));
-        Held { table, shared, lines, count: 0, current: 0, likely: 0 }
+        Held { table, shared, holder: Holder::next(), lines, count: 0, oldest: 0 }
     }
 
     fn lines(&self) -> &[u32] {
         self.lines.get(..self.count).unwrap_or_default()
     }
 
-    /// A free cell in one of the lines.
-    #[inline]
-    pub(super) fn find(&mut self, shared: &Shared) -> Option<u32> {
-        if self.count > 0 && shared.is_free(self.likely) {
-            return Some(self.likely);
+    /// Lays every free cell of the lines at hand, the first on top.
+    pub(super) fn lay_out(&self, shared: &Shared) {
+        free_cells::begin(self.table, self.holder);
+        for &line in self.lines().iter().rev() {
+            self.lay_out_line(shared, line);
         }
-        self.search(shared)
     }
 
-    fn search(&mut self, shared: &Shared) -> Option<u32> {
-        for step in 0..self.count {
-            let place = (self.current + step) % self.count;
-            let cell = self.lines().get(place).and_then(|&line| shared.free_cell(line));
-            if cell.is_some() {
-                self.current = place;
-                return cell;
+    fn lay_out_line(&self, shared: &Shared, line: u32) {
+        for cell in shared.cells_of(line).rev().filter(|&cell| shared.is_free(cell)) {
+            free_cells::push(cell, self.holder);
+        }
+    }
+
+    /// Whether it is one of the lines.
+    pub(super) fn owns(&self, line: u32) -> bool {
+        self.lines().contains(&line)
+    }
+
+    /// Notes one more line, when no cell of the others is free, and lays out its cells. Returns the line it
+    /// takes the place of: who took cells there is another holder.
+    pub(super) fn add(&mut self, shared: &Shared, line: u32) -> Option<u32> {
+        let parted = match self.lines.get_mut(self.count) {
+            Some(place) => {
+                *place = line;
+                self.count += 1;
+                None
             }
-        }
-        None
-    }
-
-    /// A lease was stored in this cell, which `find` gave.
-    #[inline]
-    pub(super) fn note_taken(&mut self, index: u32) {
-        let behind = (index + 1) % LEASE_CELLS_PER_LINE;
-        self.likely = if behind == 0 { index } else { index + 1 };
-    }
-
-    /// A lease in this cell ended; whether it is in one of the lines.
-    #[inline]
-    pub(super) fn note_free(&mut self, index: u32) -> bool {
-        let line = index / LEASE_CELLS_PER_LINE;
-        let is_own = line == self.likely / LEASE_CELLS_PER_LINE || self.lines().contains(&line);
-        if is_own && self.count > 0 {
-            self.likely = index;
-            return true;
-        }
-        false
-    }
-
-    /// Notes one more line and makes it the current one; returns the line it takes the place of.
-    pub(super) fn add(&mut self, line: u32) -> Option<u32> {
-        self.likely = line * LEASE_CELLS_PER_LINE;
-        if self.count < LINES_PER_THREAD {
-            self.current = self.count;
-            self.count += 1;
-            self.lines[self.current] = line;
-            return None;
-        }
-        // The one after the current one has been looked at, and left, the longest time ago.
-        self.current = (self.current + 1) % self.count;
-        Some(std::mem::replace(&mut self.lines[self.current], line))
+            None => {
+                self.holder = Holder::next();
+                let place = self.oldest;
+                self.oldest = (place + 1) % LINES_PER_THREAD;
+                Some(std::mem::replace(&mut self.lines[place], line))
+            }
+        };
+        free_cells::begin(self.table, self.holder);
+        self.lay_out_line(shared, line);
+        parted
     }
 }
 
@@ -108,6 +93,7 @@ impl Drop for Held {
         if std::thread::panicking() {
             return;
         }
+        free_cells::end(self.holder);
         let Some(shared) = self.shared.upgrade() else { return };
         // A forked child does not have the cells, and its end is not the end of our thread.
         if self.count == 0 || !shared.process.is_this_process() {

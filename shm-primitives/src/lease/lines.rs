@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU32 as TableCounter;
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use super::free_cells;
 use super::held::{HELD, Held};
 use super::memory::Memory;
 use super::summary::{Shape, Summary};
@@ -132,6 +133,15 @@ impl Lines {
     /// Stores a lease of `slot` in a free cell of this thread.
     #[inline]
     pub(super) fn take(&self, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
+        match self.shared.take(slot) {
+            Some(cell) => Ok(cell),
+            None => self.take_after_look(slot),
+        }
+    }
+
+    /// The same where no cell is at hand.
+    #[cold]
+    fn take_after_look(&self, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
         let shared = &self.shared;
         let taken = HELD.try_with(|held| {
             let mut held = held.try_borrow_mut().ok()?;
@@ -139,12 +149,12 @@ impl Lines {
                 Some(index) => held.get_mut(index)?,
                 None => self.enlist(&mut held)?,
             };
-            Some(shared.take(held, slot))
+            Some(shared.take_of(held, slot))
         });
         match taken {
             Ok(Some(outcome)) => outcome,
             // The thread is ending, or interrupted itself: lines for this one lease.
-            Ok(None) | Err(_) => shared.take(&mut self.nothing_held(), slot),
+            Ok(None) | Err(_) => shared.take_of(&mut self.nothing_held(), slot),
         }
     }
 
@@ -163,20 +173,25 @@ impl Lines {
         const END: Ordering = Ordering::Relaxed;
         // The index is one that `take` gave out, so the store does not fail.
         let _ = shared.cells.store(u64::from(cell.index), 0, END);
-        if !self.note_free(cell.index) {
-            shared.tell_of_room(cell.index / LEASE_CELLS_PER_LINE);
+        if !free_cells::push(cell.index, cell.holder) {
+            self.note_free(cell.index);
         }
     }
 
-    /// Tells the thread that owns the line, if it is this one, that a cell of it is free; whether it is.
-    #[inline]
-    fn note_free(&self, index: u32) -> bool {
-        let own = HELD.try_with(|held| {
-            let mut held = held.try_borrow_mut().ok()?;
-            let held = held.iter_mut().find(|held| held.table == self.shared.table)?;
-            Some(held.note_free(index))
+    /// A cell was freed that this thread did not take, or no longer has at hand.
+    #[cold]
+    fn note_free(&self, index: u32) {
+        let line = index / LEASE_CELLS_PER_LINE;
+        let holder = HELD.try_with(|held| {
+            let held = held.try_borrow().ok()?;
+            let held = held.iter().find(|held| held.table == self.shared.table)?;
+            held.owns(line).then_some(held.holder)
         });
-        matches!(own, Ok(Some(true)))
+        match holder {
+            // Cells of another table may be at hand: this one is found when they are not.
+            Ok(Some(holder)) => _ = free_cells::push(index, holder),
+            _ => self.shared.tell_of_room(line),
+        }
     }
 
     /// Gives this thread a place to note its lines of this table.
@@ -211,15 +226,10 @@ impl Lines {
 }
 
 impl Shared {
+    /// Stores a lease of `slot` in a cell that this thread has at hand.
     #[inline]
-    fn take(&self, held: &mut Held, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
-        let index = match held.find(self) {
-            Some(index) => index,
-            None => {
-                self.claim(held)?;
-                held.find(self).ok_or(LeasesFull::Taken { capacity: self.capacity })?
-            }
-        };
+    fn take(&self, slot: SlotRef) -> Option<LeaseCell> {
+        let (index, holder) = free_cells::pop(self.table)?;
         // A cell that holds a lease is never 0, not even for what is no slot at all.
         let bits = slot.to_u64().max(1);
         // edge: lease.reuse: hands on what the former lease of this cell had handed on.
@@ -227,10 +237,19 @@ impl Shared {
         const BEGIN: Ordering = Ordering::Release;
         #[cfg(onecopy_mutant = "lease_store_relaxed")]
         const BEGIN: Ordering = Ordering::Relaxed;
-        // `find` had the index from this table, so the store does not fail.
+        // What is at hand is of this table, so the store does not fail.
         let _ = self.cells.store(u64::from(index), bits, BEGIN);
-        held.note_taken(index);
-        Ok(LeaseCell { index, table: self.table })
+        Some(LeaseCell { index, table: self.table, holder })
+    }
+
+    /// The same after a look at the lines that the thread owns, and with one more if they are full.
+    fn take_of(&self, held: &mut Held, slot: SlotRef) -> Result<LeaseCell, LeasesFull> {
+        held.lay_out(self);
+        if let Some(cell) = self.take(slot) {
+            return Ok(cell);
+        }
+        self.claim(held)?;
+        self.take(slot).ok_or(LeasesFull::Taken { capacity: self.capacity })
     }
 
     /// A cell of this line that holds no lease.
@@ -246,7 +265,7 @@ impl Shared {
     }
 
     #[inline]
-    fn cells_of(&self, line: u32) -> Range<u32> {
+    pub(super) fn cells_of(&self, line: u32) -> Range<u32> {
         let first = line * LEASE_CELLS_PER_LINE;
         first..first + LEASE_CELLS_PER_LINE
     }
@@ -276,7 +295,7 @@ impl Shared {
         #[cfg(not(onecopy_mutant = "lease_list_late"))]
         pool.summary.list(line);
         crash_point!("lease.line.listed");
-        if let Some(parted) = held.add(line) {
+        if let Some(parted) = held.add(self, line) {
             self.part(&mut pool, parted);
         }
         Ok(())

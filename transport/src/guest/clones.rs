@@ -1,7 +1,7 @@
 //! The clones of guards: only the last one ends the lease that they share.
 
 use crate::edges::{CLONES_LOAD, CLONES_SUBTRACT};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use onecopy_shm::{LeaseCell, LeaseTable};
 use std::sync::OnceLock;
 
@@ -15,12 +15,15 @@ pub(super) struct Leases {
     pub(super) table: LeaseTable,
     /// Clones beyond the first of the guard in each cell, made when the first clone is.
     clones: Vec<OnceLock<Box<[AtomicU32]>>>,
+    /// A guard was cloned at some time: before that nothing has to be counted.
+    has_clones: AtomicBool,
 }
 
 impl Leases {
     pub(super) fn new(table: LeaseTable) -> Leases {
         let parts = (table.capacity() as usize).div_ceil(COUNTS_PER_PART);
-        Leases { table, clones: (0..parts).map(|_| OnceLock::new()).collect() }
+        let clones = (0..parts).map(|_| OnceLock::new()).collect();
+        Leases { table, clones, has_clones: AtomicBool::new(false) }
     }
 
     /// Counts a clone.
@@ -28,13 +31,21 @@ impl Leases {
     pub(super) fn add_clone(&self, cell: &LeaseCell) {
         let index = cell.index() as usize;
         let Some(part) = self.clones.get(index / COUNTS_PER_PART) else { return };
+        // Relaxed: whoever drops one of two clones has come after the making of the second, as their
+        // owner or by what handed it on.
+        self.has_clones.store(true, Ordering::Relaxed);
         let part = part.get_or_init(|| (0..COUNTS_PER_PART).map(|_| AtomicU32::new(0)).collect());
         // Relaxed: the guard that is cloned keeps the lease meanwhile.
         part[index % COUNTS_PER_PART].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the guard that is dropped is the last of its clones.
+    #[inline]
     pub(super) fn is_last(&self, cell: &LeaseCell) -> bool {
+        !self.has_clones.load(Ordering::Relaxed) || self.is_last_counted(cell)
+    }
+
+    fn is_last_counted(&self, cell: &LeaseCell) -> bool {
         let index = cell.index() as usize;
         let part = self.clones.get(index / COUNTS_PER_PART).and_then(OnceLock::get);
         let Some(clones) = part.and_then(|part| part.get(index % COUNTS_PER_PART)) else {

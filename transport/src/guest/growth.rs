@@ -60,7 +60,13 @@ impl Growth {
     // r[impl guest.growth.before-use]
     #[inline]
     pub(super) fn covers(&self, end: u64) -> bool {
-        end <= self.noticed_bytes() || self.covers_after_look(end)
+        self.has_told(end) || self.covers_after_look(end)
+    }
+
+    /// Whether everything below `end` (bytes) was told already.
+    #[inline]
+    pub(super) fn has_told(&self, end: u64) -> bool {
+        end <= self.noticed_bytes()
     }
 
     #[cold]

@@ -212,6 +212,22 @@ impl Guest {
         SlotGuard::lease(self.clone(), slot)
     }
 
+    /// What [`SlotGuard::lease_current`] and then [`Guest::note_use`] do, at the least cost and where
+    /// nothing is out of the ordinary: something is published in the slot, it is wanted, this attach is not
+    /// over, and there is a cell for the lease. `None` says nothing about the slot, and no lease stays.
+    // r[impl guest.lease.current]
+    // r[impl touch.note]
+    #[inline]
+    pub fn lease_for_use(
+        &self,
+        slot: u32,
+        is_wanted: impl FnOnce(&SlotEntryView<'_>) -> bool,
+    ) -> Option<SlotGuard<Cow<'_, Guest>>> {
+        let leased = self.inner.lease_at_once(slot, is_wanted)?;
+        self.inner.touches.note(leased.slot);
+        Some(SlotGuard { guest: Cow::Borrowed(self), leased })
+    }
+
     /// Whether the link is over as far as this process has noticed: one look at its own memory. Where
     /// nobody watches the socket only the calls notice.
     #[inline]
@@ -246,19 +262,48 @@ impl Inner {
     }
 
     #[inline]
+    fn lease_at_once(
+        &self,
+        slot: u32,
+        is_wanted: impl FnOnce(&SlotEntryView<'_>) -> bool,
+    ) -> Option<Leased> {
+        if self.link.is_over_or_superseded() || self.enter().is_err() {
+            return None;
+        }
+        let (entry, slot) = self.published(slot)?;
+        let cell = self.lease_published(&entry, slot).ok()?;
+        let (offset, length_bytes) = (entry.offset(), entry.length_bytes());
+        let is_told = offset.checked_add(length_bytes).is_some_and(|end| self.growth.has_told(end));
+        let is_usable = is_told && !self.closing.is_begun() && self.areas.check_intact().is_ok();
+        if !is_usable || !is_wanted(&entry) {
+            self.leases.table.release(cell);
+            return None;
+        }
+        Some(Leased { cell: Some(cell), slot, offset, length_bytes })
+    }
+
+    #[inline]
+    fn lease_published(
+        &self,
+        entry: &SlotEntryView<'_>,
+        slot: SlotRef,
+    ) -> Result<LeaseCell, NoLease> {
+        let attached = &self.link.attached;
+        self.leases.table.lease_published(
+            slot,
+            |ordering| entry.load_word(ordering),
+            |ordering| attached.load(ordering),
+            attached.expected(),
+        )
+    }
+
+    #[inline]
     fn lease_entry(
         &self,
         entry: &SlotEntryView<'_>,
         slot: SlotRef,
     ) -> Result<Option<Leased>, LeaseError> {
-        let attached = &self.link.attached;
-        let leased = self.leases.table.lease_published(
-            slot,
-            |ordering| entry.load_word(ordering),
-            |ordering| attached.load(ordering),
-            attached.expected(),
-        );
-        self.locate(leased, entry, slot)
+        self.locate(self.lease_published(entry, slot), entry, slot)
     }
 
     /// Checks a lease of a batch.
@@ -323,10 +368,15 @@ impl Inner {
     fn slot_exists(&self, slot: u32) -> bool {
         let number = u64::from(slot);
         // Relaxed: a count that is too old is read again.
-        if number > self.slots_seen.load(Ordering::Relaxed) {
-            self.slots_seen.store(self.control.slots_ready(), Ordering::Relaxed);
-        }
-        number != 0 && number <= self.slots_seen.load(Ordering::Relaxed)
+        let is_known = number <= self.slots_seen.load(Ordering::Relaxed);
+        number != 0 && (is_known || self.slot_is_new(number))
+    }
+
+    #[cold]
+    fn slot_is_new(&self, number: u64) -> bool {
+        let ready = self.control.slots_ready();
+        self.slots_seen.store(ready, Ordering::Relaxed);
+        number <= ready
     }
 
     /// Offset and length in bytes of a slot that was leased just now.

@@ -219,6 +219,12 @@ impl Link {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether this attach may be over, as far as this process has noticed.
+    #[inline]
+    pub(super) fn is_over_or_superseded(&self) -> bool {
+        self.is_closed() || self.is_superseded()
+    }
+
     /// Says that the socket was seen closed.
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::Relaxed);

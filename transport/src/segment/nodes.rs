@@ -47,6 +47,19 @@ pub enum NumaError {
         /// Why not.
         reason: String,
     },
+    /// This process may not say where memory comes from.
+    #[error(
+        "this process may not place {path} by {policy}: {source}; in a container that takes \
+         CAP_SYS_NICE (docker run --cap-add SYS_NICE)"
+    )]
+    Forbidden {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        policy: String,
+        /// What the system said.
+        source: Errno,
+    },
     /// The kernel refused.
     #[error("the kernel does not place {path} by {policy}: {source}")]
     Refused {
@@ -109,8 +122,9 @@ pub(crate) fn place(
     };
     let whole = mapping.region(0, size_bytes_max).map_err(unreachable)?;
     match set_region_nodes(&whole, nodes_of(policy)) {
-        // There is nothing to take back.
-        Err(Errno::NOSYS) if policy.is_none() => Ok(()),
+        // Nothing can have been said that would have to be taken back: not by this system, nor by
+        // anybody in a container that may not say such things.
+        Err(Errno::NOSYS | Errno::PERM) if policy.is_none() => Ok(()),
         outcome => outcome.map_err(|source| refused(backing, policy, source)),
     }
 }
@@ -126,7 +140,11 @@ pub(crate) fn place_thread(backing: &Backing, policy: Option<NumaPolicy>) -> Res
 
 fn refused(backing: &Backing, policy: Option<NumaPolicy>, source: Errno) -> NumaError {
     let policy = policy.map_or("default".to_owned(), |policy| policy.to_string());
-    NumaError::Refused { path: backing.path().to_owned(), policy, source }
+    let path = backing.path().to_owned();
+    match source {
+        Errno::PERM => NumaError::Forbidden { path, policy, source },
+        _ => NumaError::Refused { path, policy, source },
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,9 @@ impl GrowError {
             GrowError::NotSupported { .. } => Errno::OPNOTSUPP,
             GrowError::MemoryLimit { no_memory, .. } => no_memory.source,
             GrowError::HelperKilled { .. } | GrowError::Small(_) => Errno::NOMEM,
-            GrowError::Numa(NumaError::Refused { source, .. }) => *source,
+            GrowError::Numa(
+                NumaError::Refused { source, .. } | NumaError::Forbidden { source, .. },
+            ) => *source,
             GrowError::Numa(_) => Errno::INVAL,
             GrowError::System(error) => error.source,
         }

@@ -37,6 +37,19 @@ fn what_does_not_move_with_a_policy_is_refused() {
     file.set_len(4096).unwrap();
     match place(&file, &backing, 4096, Some(numa("bind:63"))) {
         Err(NumaError::Refused { policy, .. }) => assert_eq!(policy, "bind:63"),
+        Err(NumaError::Forbidden { policy, source, .. }) => {
+            println!("skipped: placing memory by {policy} is not permitted here: {source}");
+        }
         other => panic!("{other:?}"),
     }
+}
+
+// r[verify pool-memory.numa-refused]
+#[test]
+fn who_may_not_place_memory_is_told_what_that_takes() {
+    let device = Backing::fixed_for_tests(8192);
+    let said = refused(&device, Some(numa("bind:0")), Errno::PERM).to_string();
+    assert!(said.contains("bind:0") && said.contains("CAP_SYS_NICE"), "{said}");
+    let said = refused(&device, None, Errno::NOMEM).to_string();
+    assert!(said.contains("default") && !said.contains("CAP_SYS_NICE"), "{said}");
 }

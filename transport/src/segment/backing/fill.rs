@@ -12,7 +12,7 @@ use std::sync::Arc;
 ///
 /// `fallocate` asks nobody for advice and zeroes nothing: of a page that it took, whoever is first to
 /// touch it has the work. So huge pages are touched before it; what is only to be zeroed is after it,
-/// which takes three quarters of the time. What a touch finds it leaves as it is.
+/// because holes that are touched take longer than both. What a touch finds it leaves as it is.
 pub(super) struct Filler {
     mapping: Arc<Mapping>,
     advised: bool,

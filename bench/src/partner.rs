@@ -73,8 +73,11 @@ impl Partner {
         }
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
         let child = command.spawn().step("start the partner")?;
-        let partner = Partner { child, socket, shares_core: cores.second().is_none() };
+        let mut partner = Partner { child, socket, shares_core: cores.second().is_none() };
         send_descriptors(&partner.socket, descriptors)?;
+        // It begins on this core: at real-time priority it would not get to its own while this side polls.
+        partner.socket.set_read_timeout(Some(ROUND_TIMEOUT)).step("limit a wait")?;
+        read_number(&mut partner.socket)?;
         Ok(partner)
     }
 
@@ -85,7 +88,7 @@ impl Partner {
         let patience =
             Patience { deadline: Instant::now() + ROUND_TIMEOUT, shares_core: self.shares_core };
         self.socket.set_read_timeout(Some(ROUND_TIMEOUT)).step("limit a wait")?;
-        self.tell(warm_up + count)?;
+        tell(&mut self.socket, warm_up + count)?;
         side.round(warm_up, patience)?;
         let start = Instant::now();
         side.round(count, patience)?;
@@ -95,10 +98,6 @@ impl Partner {
             return Err(BenchError::WrongCount { verified, expected: warm_up + count });
         }
         Ok(elapsed.as_nanos() as f64 / count as f64)
-    }
-
-    fn tell(&mut self, count: u64) -> Result<(), BenchError> {
-        self.socket.write_all(&count.to_ne_bytes()).step("tell the partner what to do")
     }
 }
 
@@ -128,6 +127,8 @@ pub(crate) fn serve(job: Job, parent: i32, core: Option<usize>) -> Result<(), Be
         Job::Ring => Box::new(ring::Answers::new(&descriptors)?),
         Job::Wake => Box::new(wake::Answers::new(descriptors)?),
     };
+    // Where it is to be, and ready.
+    tell(&mut socket, 0)?;
     loop {
         let count = match read_number(&mut socket) {
             Err(BenchError::PartnerEnded) => return Ok(()),
@@ -135,8 +136,12 @@ pub(crate) fn serve(job: Job, parent: i32, core: Option<usize>) -> Result<(), Be
         };
         let deadline = Instant::now() + ROUND_TIMEOUT;
         side.round(count, Patience { deadline, shares_core: core.is_none() })?;
-        socket.write_all(&count.to_ne_bytes()).step("tell what was verified")?;
+        tell(&mut socket, count)?;
     }
+}
+
+fn tell(socket: &mut UnixStream, number: u64) -> Result<(), BenchError> {
+    socket.write_all(&number.to_ne_bytes()).step("tell the other process")
 }
 
 fn read_number(socket: &mut UnixStream) -> Result<u64, BenchError> {

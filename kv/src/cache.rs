@@ -84,7 +84,6 @@ impl CacheOptions {
 /// of this guest are restored; a publish is repeated when its slot shows that it was not carried out. A
 /// delete is not repeated when the host may have seen it. What is not repeated fails with
 /// [`CallError::Link`](onecopy_transport::guest::CallError::Link): the host may have carried it out.
-#[derive(Clone)]
 pub struct Cache {
     guest: Guest,
     /// The index of the guest's segment, where it can be searched from here.
@@ -94,6 +93,20 @@ pub struct Cache {
     verify: bool,
     reattach: Option<Duration>,
     shared: Arc<Shared>,
+}
+
+impl Clone for Cache {
+    /// A handle of the present attach, also where this one is from before the host was replaced: it need
+    /// not look for that attach at each call.
+    // r[impl kv.reattach]
+    fn clone(&self) -> Cache {
+        let guest = self.current().into_owned();
+        let is_of_it = guest.is_same_attach(&self.guest)
+            || self.index.is_some() && guest.segment_id() == self.guest.segment_id();
+        let index = if is_of_it { self.index.clone() } else { direct::open_index(&guest) };
+        let Cache { lookup, deadline, verify, reattach, .. } = *self;
+        Cache { guest, index, lookup, deadline, verify, reattach, shared: Arc::clone(&self.shared) }
+    }
 }
 
 impl Cache {
@@ -180,8 +193,7 @@ impl Cache {
     /// [`AttachError`].
     pub fn reattach(&self) -> Result<Cache, AttachError> {
         self.attach_once(&self.current(), self.until())?;
-        let guest = self.guest();
-        Ok(Cache { index: direct::open_index(&guest), guest, ..self.clone() })
+        Ok(self.clone())
     }
 
     /// Figures of the cache, for all guests together.

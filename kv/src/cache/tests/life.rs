@@ -47,6 +47,7 @@ fn threads_that_store_read_and_delete_the_same_keys_never_see_wrong_bytes() {
     host.assert_clean();
 }
 
+// r[verify kv.reattach]
 #[test]
 fn blocks_outlive_their_host_and_a_new_one_serves_them() {
     let mut host = TestHost::start();
@@ -63,6 +64,8 @@ fn blocks_outlive_their_host_and_a_new_one_serves_them() {
     let service = CacheService::new(CacheServiceOptions::default());
     let next = TestHost::at(host.segment(), service);
     let again = cache.reattach().unwrap();
+    assert!(cache.guest.is_superseded(), "an old handle");
+    assert!(!again.guest.is_superseded() && !cache.clone().guest.is_superseded());
     for number in 0..10 {
         let block = again.lookup(&key(number)).unwrap().unwrap();
         assert_eq!(*block, *payload(number, 3000));

@@ -270,6 +270,14 @@ pub enum IllegalTransition {
     WrittenOff,
 }
 
+/// The kernel carried out no fence for others (membarrier).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no fence in the threads that read: {source}")]
+pub struct NoFence {
+    /// What the kernel said.
+    pub source: Errno,
+}
+
 /// Why a lease table could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,6 +8,7 @@
 //! | [`lease`] | [`LeaseTable`] of a guest's readers; [`LeaseScan`] for the host that wants to reuse |
 //! | [`ring`], [`frame`] | the `BipBuffer`, a one-way byte queue: [`Producer`], [`Consumer`], [`FrameHeader`] |
 //! | [`doorbell`], [`spin`] | sleeping without missing a wake-up: [`Sleeper`], [`Waker`], [`SpinBudget`] |
+//! | `barrier` | a fence that one side of a race pays for both |
 //! | [`copy`] | [`copy_in`](copy::copy_in) for payloads, large ones past the caches |
 //! | [`fault`] | crash points and counted stores, in test builds alone |
 //! | `sigbus` | surviving that a mapped file is cut: [`Mapping`]`::guard` |
@@ -41,6 +42,8 @@
 //! | `guard.entry` | the numbers of a guarded range; Release store of the even sequence | Acquire load of the sequence by a fault (within one process) | `guard_table.rs` | `guard_table::loom::a_range_is_found_whole_or_not_at_all` | `guard_finish_relaxed` |
 //! | `guard.change` | the odd sequence; Release fence before the numbers change | a fault's loads of the numbers; Acquire fence before it looks at the sequence again (within one process) | `guard_table.rs` | `guard_table::loom::a_range_is_found_whole_or_not_at_all` | `guard_read_without_fence`, `guard_write_without_fence` |
 
+#[cfg(not(loom))]
+pub mod barrier;
 pub mod copy;
 pub mod doorbell;
 pub mod error;

@@ -234,6 +234,11 @@ impl ControlReader {
         ])
     }
 
+    /// Whether every look through leases begins with a fence in the threads that read.
+    pub fn fences_readers(&self) -> bool {
+        self.header(offset_of!(SegmentHeader, fences_readers)) != 0
+    }
+
     /// Bytes of pool and control area that were found in huge pages when they were taken.
     pub fn huge_bytes(&self) -> u64 {
         self.header(offset_of!(SegmentHeader, huge_bytes))

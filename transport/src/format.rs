@@ -52,7 +52,10 @@ pub struct SegmentHeader {
     pub service_id: u64,
     /// Cells in each lease table of this segment.
     pub leases_max: u64,
-    reserved_geometry: [u64; 2],
+    /// 1 once a host has every look through leases begin with a fence in all threads that read (see
+    /// `onecopy_shm::barrier`): readers need none of their own. Never 0 again.
+    pub fences_readers: u64,
+    reserved_geometry: u64,
 
     /// Which life of the host this is, from 1.
     pub boot_epoch: u64,

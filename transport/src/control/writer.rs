@@ -151,6 +151,12 @@ impl ControlWriter {
         self.set_header(offset_of!(SegmentHeader, host_pid), pid);
     }
 
+    /// Stores that every look through leases, in this life of the host and all later ones, begins with a
+    /// fence in the threads that read.
+    pub fn set_fences_readers(&self) {
+        self.set_header(offset_of!(SegmentHeader, fences_readers), 1);
+    }
+
     /// Stores how this life of the host takes memory.
     pub fn set_memory(&self, memory: &MemoryOptions) {
         let [flags, mode, nodes] = memory.words();

@@ -347,7 +347,7 @@ fn take_leases(
         return Err(AttachError::ForeignLeases { found, serial, asked });
     }
     let geometry = control.geometry();
-    let table = open_leases(descriptors, geometry.leases_max)?;
+    let table = open_leases(descriptors, geometry.leases_max, control.fences_readers())?;
     Ok((Arc::new(Leases::new(table)), Arc::new(KeptSlots::new(geometry.slots_max))))
 }
 

@@ -4,8 +4,9 @@
 //! with a sequentially consistent fence on either side: one of the two sees the other.
 
 use crate::edges::mutant;
-use crate::sync::{AtomicBool, Ordering, fence};
+use crate::sync::{AtomicBool, Ordering};
 use onecopy_shm::LeaseTable;
+use onecopy_shm::error::NoFence;
 
 /// Whether a goodbye is under way.
 #[derive(Debug)]
@@ -18,13 +19,16 @@ impl Closing {
     }
 
     /// From here on nobody new leases; how many leases there are.
-    pub(super) fn begin(&self, leases: &LeaseTable) -> u32 {
+    ///
+    /// # Errors
+    /// [`NoFence`]: there may be leases that are not seen.
+    pub(super) fn begin(&self, leases: &LeaseTable) -> Result<u32, NoFence> {
         self.0.store(true, Ordering::Relaxed);
         if !mutant!("guest_closing_without_fence") {
             // edge: guest.closing: either a thread that leases sees this, or its lease is seen here.
-            fence(Ordering::SeqCst);
+            leases.fence_before_look()?;
         }
-        leases.in_use()
+        Ok(leases.in_use())
     }
 
     /// It came to nothing.

@@ -390,6 +390,10 @@ pub enum DetachError {
         /// Requests in flight.
         requests: u32,
     },
+    /// Whether anything is leased cannot be known: readers here rely on the host for their fences, and this
+    /// process cannot have any carried out.
+    #[error("whether anything is leased cannot be known: {0}")]
+    NoFence(#[from] onecopy_shm::error::NoFence),
     /// The host did not confirm the goodbye in time.
     #[error("the deadline passed{}", if *.sent { ", the goodbye was sent" } else { " before the goodbye was sent" })]
     DeadlineExceeded {

@@ -54,7 +54,10 @@ impl Inner {
     fn close(&self) -> Result<(), DetachError> {
         // Slots are taken out of stock, and out of answers, with the mutex.
         let state = self.link.lock();
-        let leases = self.closing.begin(&self.leases.table);
+        let leases = self.closing.begin(&self.leases.table).map_err(|error| {
+            self.closing.give_up();
+            DetachError::NoFence(error)
+        })?;
         let slots = self.kept.count();
         let requests = state.desk.pending.awaited();
         drop(state);

@@ -2,15 +2,18 @@
 
 use super::areas::{Area, AreaError, Descriptors};
 use crate::segment::{ATTACH_MARGIN_BYTES, check_memory};
+use onecopy_shm::barrier;
 use onecopy_shm::sys::populate_write;
 use onecopy_shm::{Access, LeaseTable, Region, lease_table_bytes};
 use rustix::io::Errno;
 use std::ops::Range;
 
-/// Takes the lease table that the host made for this process.
+/// Takes the lease table that the host made for this process, which has readers fenced or not.
+// r[impl lease.fence]
 pub(super) fn open_leases(
     descriptors: &Descriptors,
     leases_max: u64,
+    is_fenced_by_host: bool,
 ) -> Result<LeaseTable, AreaError> {
     let most = u32::MAX;
     let capacity =
@@ -21,7 +24,13 @@ pub(super) fn open_leases(
     let region = leases.region()?;
     let table = region.clone();
     let make_real = Box::new(move |range| make_real(&table, range));
-    Ok(LeaseTable::with_memory(region, capacity, make_real)?)
+    let table = LeaseTable::with_memory(region, capacity, make_real)?;
+    if is_fenced_by_host && let Err(error) = barrier::enlist() {
+        tracing::debug!(%error, "each lease has a fence of its own");
+    } else if is_fenced_by_host {
+        return Ok(table.fenced_by_host());
+    }
+    Ok(table)
 }
 
 /// Gives part of the table memory, which is charged to this process's control group. By the mapping

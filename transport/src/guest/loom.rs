@@ -139,7 +139,7 @@ fn nothing_is_leased_from_a_guest_that_said_goodbye() {
             }
             !refused
         });
-        let said_goodbye = closing.begin(&table) == 0;
+        let said_goodbye = closing.begin(&table).unwrap() == 0;
         let reads = reader.join().unwrap();
         assert!(!(said_goodbye && reads), "a slot is read after the goodbye");
         if reads {

@@ -48,6 +48,13 @@ pub enum StartError {
     /// The room could not be reserved.
     #[error(transparent)]
     Grow(#[from] GrowError),
+    /// Guests of the host before may read without fences of their own, and this process cannot have any
+    /// carried out for them.
+    #[error(
+        "the host before had readers fenced by membarrier, which the kernel or a filter for system calls \
+         does not let this process do: allow membarrier, or remove the segment when its guests have ended"
+    )]
+    NoFence,
     /// Memory cannot be taken as it was asked for.
     #[error(transparent)]
     Memory(#[from] MemoryError),

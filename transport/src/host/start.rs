@@ -25,7 +25,7 @@ use crate::service::{Service, ServiceStart, tables_ready};
 use crate::socket::{AttachListener, SocketMode};
 use crate::touch::is_touch_entries;
 use onecopy_shm::crash_point;
-use onecopy_shm::{Access, Mapping, Sleeper, sigbus};
+use onecopy_shm::{Access, Mapping, Sleeper, barrier, sigbus};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,6 +109,7 @@ impl<S: Service> Host<S> {
         let geometry = control.geometry().clone();
         let resources = |what| move |source| StartError::Resources { what, source };
         // All of it is checked before anything is stored.
+        let fences_readers = can_fence_readers(&control)?;
         let (pool, found) = VarSlotPool::recover(control.clone())?;
         let region = control.service_region();
         let slots_ready = control.slots_ready();
@@ -193,6 +194,9 @@ impl<S: Service> Host<S> {
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
         control.set_host_pid(std::process::id().into());
+        if fences_readers {
+            control.set_fences_readers();
+        }
         control.set_memory(&taken.options);
         control.set_huge_bytes(taken.huge_bytes);
         crash_point!("host.start.epoch_stored");
@@ -276,6 +280,16 @@ fn check_options(options: &HostOptions) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::Ring { capacity_bytes, inline_bytes_max, frame_length_max })
+}
+
+/// Whether this host can have those who read fenced. Where a host before it did, guests that live may rely
+/// on it.
+// r[impl lease.fence]
+fn can_fence_readers(control: &ControlWriter) -> Result<bool, StartError> {
+    match barrier::is_available() {
+        false if control.fences_readers() => Err(StartError::NoFence),
+        is_available => Ok(is_available),
+    }
 }
 
 /// Makes a segment: the pool first, then the control area, whose magic is stored last of all.

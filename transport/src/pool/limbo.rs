@@ -9,6 +9,7 @@ use super::carve::legal;
 use super::error::SlotError;
 use super::slots::SlotTable;
 use super::{SlotRef, VarSlotPool};
+use crate::control::ControlWriter;
 use onecopy_shm::crash_point;
 use onecopy_shm::{SlotState, fence_before_scan};
 
@@ -91,13 +92,29 @@ impl VarSlotPool {
     ) -> Said {
         let mut marks = Marks { waiting: Waiting::new(&self.limbo), slots: &mut self.slots };
         // edge: lease.check
-        fence_before_scan();
+        fence_against_readers(&self.control);
         scan(&mut marks)
     }
 
     /// Whether a retired slot was marked; the mark is gone then.
     pub(super) fn take_mark(&mut self, slot: u32) -> bool {
         std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED
+    }
+}
+
+/// Puts what was stored before the look through the leases that follows. Where readers rely on the host for
+/// their fences, and the kernel carries none out, nothing can be reused or taken back safely ever again, nor
+/// can it be said so to anybody in time: this host ends where it stands, and the next one is refused until
+/// it can do better.
+// r[impl lease.fence]
+pub(super) fn fence_against_readers(control: &ControlWriter) {
+    fence_before_scan();
+    #[cfg(not(loom))]
+    if control.reader().fences_readers()
+        && let Err(error) = onecopy_shm::barrier::fence_everyone()
+    {
+        tracing::error!(%error, "no fence in the threads that read: this host ends");
+        std::process::abort();
     }
 }
 

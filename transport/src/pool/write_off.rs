@@ -2,11 +2,11 @@
 //! known. They stay quarantined, with no owner, for as long as the segment is there.
 
 use super::carve::legal;
-use super::limbo::LeaseVisitor;
+use super::limbo::{LeaseVisitor, fence_against_readers};
 use super::owners::{Hold, Holding};
 use super::{SlotRef, VarSlotPool};
 use crate::Serial;
-use onecopy_shm::{SlotState, fence_before_scan};
+use onecopy_shm::SlotState;
 
 /// Owner of what is written off: the serial that no attach ever has.
 pub(crate) const NOBODY: Serial = 0;
@@ -57,7 +57,7 @@ impl VarSlotPool {
     /// stands now: it comes after the store that turns new readers away.
     pub fn published_leased(&self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> Vec<SlotRef> {
         // edge: lease.cut-off
-        fence_before_scan();
+        fence_against_readers(&self.control);
         let mut found = Vec::new();
         scan(&mut |leased| {
             let word = self.slots.get(leased.slot).map(|entry| entry.word);

@@ -76,8 +76,8 @@ const ROWS: &[Row] = &[
     (libc::SYS_mmap, "mmap", LOOK),
     (libc::SYS_mprotect, "mprotect", LOOK),
     (libc::SYS_madvise, "madvise", &[Errno::NOMEM, Errno::AGAIN]),
-    // Containers often forbid it.
     (libc::SYS_mbind, "mbind", &[Errno::NOMEM, Errno::PERM]),
+    (libc::SYS_membarrier, "membarrier", &[Errno::NOMEM]),
     (libc::SYS_eventfd2, "eventfd2", DESCRIPTOR),
     (libc::SYS_epoll_create1, "epoll_create1", DESCRIPTOR),
     (libc::SYS_epoll_ctl, "epoll_ctl", MAKE),

@@ -51,7 +51,7 @@ pub const BUCKETS_MIN: u64 = PROBE_BUCKETS_MAX;
 ///
 /// Above it, keys that find their eight buckets full soon get frequent, and each costs a block that
 /// the policy would have kept.
-pub const LOAD_MAX_PERCENT: u64 = 50;
+pub const LOAD_MAX_PERCENT: u64 = 48;
 
 /// The hash of a key, by which it is found. The seed makes it differ from segment to segment, so
 /// that keys which crowd one index do not crowd the next.

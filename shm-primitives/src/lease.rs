@@ -165,7 +165,7 @@ impl LeaseTable {
         Ok(())
     }
 
-    /// The fence behind a lease, or behind a batch of them.
+    /// The fence behind a lease.
     #[inline]
     fn fence_behind_lease(&self) {
         if self.is_fenced_by_host {
@@ -233,53 +233,6 @@ impl LeaseTable {
         let cell = self.lease(slot)?;
         crash_point!("lease.stored");
         #[cfg(not(onecopy_mutant = "lease_check_first"))]
-        let cell = self.keep_published(cell, slot, state, attached, attached_value)?;
-        Ok(cell)
-    }
-
-    /// Leases each of `slots` with one fence for all of them, before anything is known about them;
-    /// their cells follow in `cells`. Each has to be checked afterwards, with
-    /// [`LeaseTable::keep_published`].
-    ///
-    /// # Errors
-    /// [`LeasesFull`]: no cell is left for one of them. No lease is left behind.
-    // r[impl lease.batch]
-    #[inline]
-    pub fn lease_many(
-        &self,
-        slots: impl IntoIterator<Item = SlotRef>,
-        cells: &mut Vec<LeaseCell>,
-    ) -> Result<(), LeasesFull> {
-        let before = cells.len();
-        for slot in slots {
-            match self.lines.take(slot) {
-                Ok(cell) => cells.push(cell),
-                Err(full) => {
-                    cells.drain(before..).for_each(|cell| self.release(cell));
-                    return Err(full);
-                }
-            }
-        }
-        // edge: lease.check (reader's side) and lease.listed, for all of them.
-        #[cfg(not(onecopy_mutant = "lease_many_fence"))]
-        self.fence_behind_lease();
-        Ok(())
-    }
-
-    /// Keeps a lease that [`LeaseTable::lease`] or [`LeaseTable::lease_many`] took if its slot is
-    /// published and this guest attached, as [`LeaseTable::lease_published`] does; else releases it.
-    ///
-    /// # Errors
-    /// [`LeaseError`]: the slot is not published in this generation, the guest was cut off.
-    #[inline]
-    pub fn keep_published(
-        &self,
-        cell: LeaseCell,
-        slot: SlotRef,
-        state: impl FnOnce(Ordering) -> u64,
-        attached: impl FnOnce(Ordering) -> u64,
-        attached_value: u64,
-    ) -> Result<LeaseCell, LeaseError> {
         if let Err(refusal) = check(slot, state, attached, attached_value) {
             self.release(cell);
             return Err(refusal);

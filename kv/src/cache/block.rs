@@ -3,7 +3,7 @@
 use crate::checksum::Checksum;
 use crate::error::Corrupt;
 use crate::key::Key;
-use crate::note::{Cold, EXPIRY_WORD, NOTE_CHECKSUM, Note};
+use crate::note::{Cold, NOTE_CHECKSUM, Note};
 use onecopy_shm::SlotRef;
 use onecopy_transport::guest::{Guest, HoldsGuest, SlotGuard, Torn};
 use std::borrow::Cow;
@@ -40,12 +40,6 @@ impl<G: HoldsGuest> Block<G> {
     #[inline]
     pub(super) fn new(guard: SlotGuard<G>) -> Block<G> {
         Block { guard }
-    }
-
-    /// The word of its note that holds its expiry.
-    #[inline]
-    pub(super) fn expiry_word(&self) -> u64 {
-        self.guard.note_word(EXPIRY_WORD)
     }
 
     pub(super) fn note(&self) -> Note {

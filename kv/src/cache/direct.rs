@@ -48,27 +48,18 @@ impl Cache {
     pub(super) fn find_at_once(&self, key: &Key) -> Option<BlockRef<'_>> {
         let index = self.index.as_ref().filter(|_| self.lookup == LookupPath::Direct)?;
         let slot = index.candidate(index.hash(key))?;
-        let guard = self.guest.lease_for_use(slot, |entry| {
-            has_key(entry, key)
-                && !has_had_its_time(self.guest.control(), entry.note_word(EXPIRY_WORD))
-        });
-        guard.map(Block::new)
+        lease_block(&self.guest, slot, key)
     }
 
     /// The block of this key.
     // r[impl kv.direct]
-    // r[impl kv.used]
     pub(super) fn find_direct(
         &self,
         key: &Key,
     ) -> Result<Direct<Option<BlockRef<'_>>>, LookupError> {
         let guest = self.current();
         let Some(index) = self.index_of(&guest) else { return Ok(Direct::AskHost) };
-        let found = find_from(&guest, &index, index.hash(key), key)?;
-        if let Direct::Known(Some(block)) = &found {
-            guest.note_use(block.slot());
-        }
-        Ok(found)
+        find_and_note(&guest, &index, index.hash(key), key)
     }
 
     /// The blocks of these keys, at most [`BATCH`], in their order; with `prefix` nothing behind the
@@ -84,27 +75,15 @@ impl Cache {
         let mut hashes = [0; BATCH];
         let mut slots = [None; BATCH];
         let count = gather(&guest, &index, keys, &mut hashes, &mut slots);
-        let is_wanted = |place: usize, entry: &SlotEntryView<'_>| {
-            keys.get(place).is_some_and(|key| has_key(entry, key))
-        };
-        let leased = match SlotGuard::lease_current_many(&guest, &slots[..count], is_wanted) {
-            Ok(leased) => leased,
-            Err(error) => return not_leased(error),
-        };
         let mut blocks = Vec::with_capacity(count);
-        for ((key, &hash), guard) in keys.iter().zip(&hashes).zip(leased) {
-            let block = match guard.map(Block::new) {
-                Some(block) => {
-                    (!has_had_its_time(guest.control(), block.expiry_word())).then_some(block)
-                }
-                None => match find_from(&guest, &index, hash, key)? {
+        for ((key, &hash), &slot) in keys.iter().zip(&hashes).zip(&slots[..count]) {
+            let block = match first_block(&guest, slot, key) {
+                Some(block) => Some(block),
+                None => match find_and_note(&guest, &index, hash, key)? {
                     Direct::Known(block) => block,
                     Direct::AskHost => return Ok(Direct::AskHost),
                 },
             };
-            if let Some(block) = &block {
-                guest.note_use(block.slot());
-            }
             let is_end = prefix && block.is_none();
             blocks.push(block);
             if is_end {
@@ -151,6 +130,40 @@ impl Cache {
         }
         open_index(guest).map(Cow::Owned)
     }
+}
+
+/// The block in this slot if it has this key and nothing is out of the ordinary; its use is noted.
+// r[impl kv.used]
+#[inline]
+fn lease_block<'a>(guest: &'a Guest, slot: u32, key: &Key) -> Option<BlockRef<'a>> {
+    let is_wanted = |entry: &SlotEntryView<'_>| {
+        has_key(entry, key) && !has_had_its_time(guest.control(), entry.note_word(EXPIRY_WORD))
+    };
+    guest.lease_for_use(slot, is_wanted).map(Block::new)
+}
+
+/// The same of the first slot that may have the key, with a handle that is the present one.
+#[inline]
+fn first_block<'a>(guest: &Cow<'a, Guest>, slot: Option<u32>, key: &Key) -> Option<BlockRef<'a>> {
+    match guest {
+        Cow::Borrowed(guest) => lease_block(guest, slot?, key),
+        Cow::Owned(_) => None,
+    }
+}
+
+/// The block of this key, or why there is none; its use is noted.
+// r[impl kv.used]
+fn find_and_note<'a>(
+    guest: &Cow<'a, Guest>,
+    index: &IndexReader,
+    hash: u64,
+    key: &Key,
+) -> Result<Direct<Option<BlockRef<'a>>>, LookupError> {
+    let found = find_from(guest, index, hash, key)?;
+    if let Direct::Known(Some(block)) = &found {
+        guest.note_use(block.slot());
+    }
+    Ok(found)
 }
 
 /// The block of this key, or why there is none.

@@ -12,7 +12,6 @@ use crate::mapping::Mapping;
 use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 
-mod batch;
 mod listed;
 mod memory;
 

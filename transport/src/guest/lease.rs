@@ -150,49 +150,6 @@ impl<G: HoldsGuest> SlotGuard<G> {
 }
 
 impl<'a> SlotGuard<Cow<'a, Guest>> {
-    /// Leases what is published in each of these slots now, with one fence for all of them, if
-    /// `is_wanted` says so of its place in `slots` and its entry; in their order, as
-    /// [`SlotGuard::lease_current`] does with one.
-    ///
-    /// # Errors
-    /// As for [`Guest::lease`]; no lease stays.
-    // r[impl guest.lease.many]
-    pub fn lease_current_many(
-        guest: &Cow<'a, Guest>,
-        slots: &[Option<u32>],
-        mut is_wanted: impl FnMut(usize, &SlotEntryView<'_>) -> bool,
-    ) -> Result<Vec<Option<SlotGuard<Cow<'a, Guest>>>>, LeaseError> {
-        let inner = &guest.inner;
-        inner.enter()?;
-        let found: Vec<_> = slots.iter().map(|&slot| inner.published(slot?)).collect();
-        let mut cells = Vec::with_capacity(slots.len());
-        let wanted = found.iter().flatten().map(|(_, slot)| *slot);
-        let table = &inner.leases.table;
-        table.lease_many(wanted, &mut cells).map_err(no_cell)?;
-        let mut cells = cells.into_iter();
-        let mut guards = Vec::with_capacity(slots.len());
-        let mut failed = None;
-        for (place, found) in found.into_iter().enumerate() {
-            // As many cells as slots were found.
-            let leased = found.zip(found.and_then(|_| cells.next()));
-            let guard = leased.and_then(|((entry, slot), cell)| {
-                // Behind an error too: their cells stand.
-                match inner.keep(cell, &entry, slot) {
-                    Ok(leased) => {
-                        let guard = SlotGuard { guest: guest.clone(), leased: leased? };
-                        is_wanted(place, &entry).then_some(guard)
-                    }
-                    Err(error) => {
-                        failed = Some(error);
-                        None
-                    }
-                }
-            });
-            guards.push(guard);
-        }
-        failed.map_or(Ok(guards), Err)
-    }
-
     /// The same lease with a handle of its own.
     pub fn into_owned(mut self) -> SlotGuard {
         let cell = self.leased.cell.take();
@@ -304,25 +261,6 @@ impl Inner {
         slot: SlotRef,
     ) -> Result<Option<Leased>, LeaseError> {
         self.locate(self.lease_published(entry, slot), entry, slot)
-    }
-
-    /// Checks a lease of a batch.
-    #[inline]
-    fn keep(
-        &self,
-        cell: LeaseCell,
-        entry: &SlotEntryView<'_>,
-        slot: SlotRef,
-    ) -> Result<Option<Leased>, LeaseError> {
-        let attached = &self.link.attached;
-        let leased = self.leases.table.keep_published(
-            cell,
-            slot,
-            |ordering| entry.load_word(ordering),
-            |ordering| attached.load(ordering),
-            attached.expected(),
-        );
-        self.locate(leased, entry, slot)
     }
 
     /// Ends a lease that nobody was told of.

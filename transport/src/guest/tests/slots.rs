@@ -9,7 +9,6 @@ use crate::guest::{
 };
 use crate::wire::{Refill, RequestError, SlotPayload, flag, kind};
 use onecopy_shm::SlotRef;
-use std::borrow::Cow;
 use std::thread;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -373,29 +372,29 @@ fn a_slot_is_leased_by_its_number_if_it_is_what_is_wanted() {
     assert_eq!(host.leased(), []);
 }
 
-// r[verify guest.lease.many]
+// r[verify guest.lease.current]
+// r[verify touch.note]
 #[test]
-fn many_slots_are_leased_by_their_numbers() {
+fn what_is_looked_for_is_leased_where_nothing_is_out_of_the_ordinary() {
     let (guest, host, slots) = stocked(1..=4);
     for slot in &slots[..3] {
         host.areas.publish(*slot, 64);
     }
     host.areas.retire(slots[1]);
-    let wanted = [Some(1), None, Some(2), Some(4), Some(3), Some(1), Some(u32::MAX)];
-    let borrowed = Cow::Borrowed(&guest);
-    let guards = SlotGuard::lease_current_many(&borrowed, &wanted, |place, entry| {
-        assert_eq!(entry.note_word(0), 9);
-        place != 5
-    });
-    let guards = guards.unwrap();
-    let found: Vec<_> = guards.iter().map(|guard| guard.as_ref().map(SlotGuard::slot)).collect();
-    let (first, third) = (Some(slots[0]), Some(slots[2]));
-    assert_eq!(found, [first, None, None, None, third, None, None]);
-    let mut leased = host.leased();
-    leased.sort();
-    assert_eq!(leased, [slots[0], slots[2]]);
-    let owned: Vec<SlotGuard> = guards.into_iter().flatten().map(SlotGuard::into_owned).collect();
-    assert_eq!((owned.len(), host.leased().len()), (2, 2), "the same leases");
+    let lease = |slot, is_wanted| {
+        guest.lease_for_use(slot, |entry| {
+            assert_eq!(entry.note_word(0), 9);
+            is_wanted
+        })
+    };
+    let guard = lease(1, true).unwrap();
+    assert_eq!((guard.slot(), guard.len()), (slots[0], 64));
+    assert!(lease(3, false).is_none(), "not wanted");
+    assert!(lease(2, true).is_none() && lease(4, true).is_none(), "retired, granted");
+    assert!(lease(0, true).is_none() && lease(u32::MAX, true).is_none());
+    assert_eq!(host.leased(), [slots[0]]);
+    let owned = guard.into_owned();
+    assert_eq!(host.leased(), [slots[0]], "the same lease");
     drop(owned);
     assert_eq!(host.leased(), []);
 }

@@ -77,7 +77,8 @@ pub const fn lease_table_bytes(capacity: u32) -> u64 {
 /// lines of a thread that ends go back at once, also with leases in them, which then can be
 /// released by any other thread.
 ///
-/// Not for use in a forked child, which does not have the memory (see [`crate::ForkGuard`]).
+/// Not for use in a forked child, which does not have the memory (see [`crate::ForkGuard`]), nor in a signal
+/// handler, which may have interrupted a lease of the same thread.
 #[derive(Debug, Clone)]
 pub struct LeaseTable {
     lines: Lines,

@@ -53,7 +53,7 @@ pub struct SegmentHeader {
     /// Cells in each lease table of this segment.
     pub leases_max: u64,
     /// 1 once a host has every look through leases begin with a fence in all threads that read (see
-    /// `onecopy_shm::barrier`): readers need none of their own. Never 0 again.
+    /// `onecopy_shm::barrier`): readers need none of their own. 0 again only when no guest lives.
     pub fences_readers: u64,
     reserved_geometry: u64,
 

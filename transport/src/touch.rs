@@ -90,12 +90,11 @@ impl TouchLog {
         offset: u64,
         touch_entries: u32,
     ) -> Result<TouchLog, RegionError> {
+        let shape = Shape::new(touch_entries);
         let log = |shard| {
-            let position = offset + shard * touch_shard_bytes(touch_entries);
-            let entries = position + HEAD_WORDS * 8;
             Ok(ShardLog {
-                position: rings.word(position)?,
-                entries: rings.words(entries, touch_entries.into())?,
+                position: rings.word(offset + shape.position(shard) * 8)?,
+                entries: rings.words(offset + shape.entry(shard, 0) * 8, shape.entries)?,
             })
         };
         Ok(TouchLog {

@@ -46,6 +46,9 @@ impl Cache {
     // r[impl kv.direct]
     #[inline]
     pub(super) fn find_at_once(&self, key: &Key) -> Option<BlockRef<'_>> {
+        if self.guest.is_in_forked_child() {
+            return None;
+        }
         let index = self.index.as_ref().filter(|_| self.lookup == LookupPath::Direct)?;
         let slot = index.candidate(index.hash(key))?;
         lease_block(&self.guest, slot, key)
@@ -121,9 +124,13 @@ impl Cache {
         Ok(Direct::Known(()))
     }
 
-    /// The index that this guest's slots are named by, if lookups may use it.
+    /// The index that this guest's slots are named by, if lookups may use it: it is not mapped in a forked
+    /// child.
     #[inline]
     fn index_of<'a>(&'a self, guest: &Guest) -> Option<Cow<'a, Arc<IndexReader>>> {
+        if guest.is_in_forked_child() {
+            return None;
+        }
         let index = self.index.as_ref().filter(|_| self.lookup == LookupPath::Direct)?;
         if guest.segment_id() == self.guest.segment_id() {
             return Some(Cow::Borrowed(index));

@@ -153,7 +153,7 @@ impl Lines {
         });
         match taken {
             Ok(Some(outcome)) => outcome,
-            // The thread is ending, or interrupted itself: lines for this one lease.
+            // The thread is ending: lines for this one lease.
             Ok(None) | Err(_) => shared.take_of(&mut self.nothing_held(), slot),
         }
     }

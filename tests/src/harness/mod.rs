@@ -26,7 +26,8 @@ pub use reach::reach;
 pub use scribbler::{Harm, scribble};
 pub use script::run_script;
 pub use sys::{
-    end_main_thread, exit_at_once, forbid_system_calls, in_forked_child, resident_bytes,
+    end_main_thread, exit_at_once, forbid_membarrier, forbid_system_calls, in_forked_child,
+    resident_bytes,
 };
 pub use syscalls::{Blow, Call, Seen, Trap};
 

@@ -2,7 +2,7 @@
 //! or `error ...`.
 
 use super::load::{Load, length_of};
-use super::{HostLife, key, reach, scribble, soon};
+use super::{HostLife, forbid_membarrier, key, reach, scribble, soon};
 use super::{PATIENCE, end_main_thread, exit_at_once, fill_payload, in_forked_child, is_payload};
 use onecopy::cache::{Block, Cache, Fill, LookupPath, PublishOptions};
 use onecopy::error::{AskError, LookupError};
@@ -133,6 +133,10 @@ impl Script {
             "quiet_host" => self.serve([number(1), number(2), 0, 0], Some(number(3))),
             "host_audit" => self.audit(),
             "trap" => super::syscalls::be_trapped(word(1)),
+            "forbid_membarrier" => {
+                forbid_membarrier();
+                Ok(String::new())
+            }
             "destroy" => self.destroy(),
             "growth_failed" => self.growth_failed(),
             "fault" => {
@@ -366,18 +370,23 @@ impl Script {
             || {
                 let Some((cache, blocks, fills)) = kept.take() else { return 0 };
                 let guest = cache.guest();
+                let direct = cache.with_lookup(LookupPath::Direct);
                 let now = Instant::now();
                 let is_forked = [
                     format!("{:?}", guest.ping(now)),
                     format!("{:?}", guest.reserve(1, now).map(|_| ())),
                     format!("{:?}", cache.lookup(&key(1)).map(|_| ())),
+                    format!("{:?}", direct.lookup(&key(1)).map(|_| ())),
+                    format!("{:?}", direct.lookup_many(&[key(1)]).map(|_| ())),
+                    format!("{:?}", direct.exists(&key(1))),
+                    format!("{:?}", direct.match_prefix(&[key(1)])),
                     format!("{:?}", cache.store(&key(2), b"child").map(|_| ())),
                     format!("{:?}", guest.detach(now)),
                     format!("{:?}", guest.reattach(now).map(|_| ())),
                 ]
                 .iter()
                 .all(|said| said.contains("Forked"));
-                drop((blocks, fills, cache));
+                drop((blocks, fills, direct, cache));
                 if is_forked { 77 } else { 1 }
             },
             PATIENCE,

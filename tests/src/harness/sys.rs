@@ -60,6 +60,17 @@ pub fn end_main_thread() -> ! {
 /// Forbids the calling thread every system call but the end of the process: the first one kills
 /// the whole process with SIGSYS.
 pub fn forbid_system_calls() {
+    filter(libc::SYS_exit_group, libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
+}
+
+/// Has membarrier(2) fail with EPERM in the calling thread and those that it starts.
+pub fn forbid_membarrier() {
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    filter(libc::SYS_membarrier, refused, libc::SECCOMP_RET_ALLOW);
+}
+
+/// What becomes of one system call, and of all others, in this thread and those that it starts.
+fn filter(number: libc::c_long, its_own: u32, others: u32) {
     let step = |code: u32, k: u32, yes: u8, no: u8| libc::sock_filter {
         code: code as u16,
         jt: yes,
@@ -69,9 +80,9 @@ pub fn forbid_system_calls() {
     // The number of the call is the first word of what a filter sees.
     let steps = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_exit_group as u32, 1, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32, 1, 0),
+        step(libc::BPF_RET | libc::BPF_K, others, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, its_own, 0, 0),
     ];
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_ptr().cast_mut() };
     // SAFETY: takes a right away and gives none.

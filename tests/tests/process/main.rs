@@ -8,6 +8,7 @@ mod cut_off;
 mod damaged;
 mod death;
 mod embedded;
+mod fences;
 mod full;
 mod goodbye;
 mod growth;

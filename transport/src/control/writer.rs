@@ -151,10 +151,10 @@ impl ControlWriter {
         self.set_header(offset_of!(SegmentHeader, host_pid), pid);
     }
 
-    /// Stores that every look through leases, in this life of the host and all later ones, begins with a
-    /// fence in the threads that read.
-    pub fn set_fences_readers(&self) {
-        self.set_header(offset_of!(SegmentHeader, fences_readers), 1);
+    /// Stores whether every look through leases begins with a fence in the threads that read, for as long as
+    /// a guest lives that may have seen it.
+    pub fn set_fences_readers(&self, fences_readers: bool) {
+        self.set_header(offset_of!(SegmentHeader, fences_readers), fences_readers.into());
     }
 
     /// Stores how this life of the host takes memory.

@@ -1,7 +1,8 @@
 //! The end of an attach against leases that are taken meanwhile.
 //!
 //! Whoever leases looks here afterwards, whoever ends the attach looks through the leases afterwards,
-//! with a sequentially consistent fence on either side: one of the two sees the other.
+//! with a sequentially consistent fence on either side, or one of the second carried out in both: one of the
+//! two sees the other.
 
 use crate::edges::mutant;
 use crate::sync::{AtomicBool, Ordering};
@@ -39,7 +40,7 @@ impl Closing {
     /// For whoever has a lease just now: not to be used then.
     #[inline]
     pub(super) fn is_begun(&self) -> bool {
-        // Relaxed: what orders it is the fence of the lease (guest.closing).
+        // Relaxed: what orders it is the fence behind the lease, whoever carries it out (guest.closing).
         !mutant!("guest_closing_unchecked") && self.0.load(Ordering::Relaxed)
     }
 }

@@ -41,10 +41,5 @@ fn make_real(table: &Region, range: Range<u64>) -> Result<(), Errno> {
     let bytes = range.end.saturating_sub(range.start);
     check_memory(bytes, ATTACH_MARGIN_BYTES).map_err(|no_memory| no_memory.source)?;
     let part = table.subregion(range.start, bytes).map_err(|_| Errno::INVAL)?;
-    loop {
-        match populate_write(&part).map_err(|refused| refused.errno()) {
-            Err(Errno::INTR) => {}
-            outcome => return outcome,
-        }
-    }
+    populate_write(&part).map_err(|refused| refused.errno())
 }

@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | guest.noticed | what the growth callbacks did, then the noticed size (Release) | the noticed size (Acquire), then memory below it |
 //! | guest.clones | what a clone of a guard read, then its count (AcqRel) | the count (Acquire), then the release of the lease |
-//! | guest.closing | a lease, fence (SeqCst), load of `closing` | `closing`, fence (SeqCst), look through the leases |
+//! | guest.closing | a lease, fence (SeqCst), load of `closing` | `closing`, fence (SeqCst), look through the leases; where the host fences for readers, the fence of this side is carried out in theirs as well |
 //!
 //! The edges of the rings, the doorbells and the leases are those of `onecopy-shm`.
 
@@ -140,6 +140,13 @@ pub struct PoolMapping {
 }
 
 impl Guest {
+    /// Whether this is a forked child of the process that attached: nothing of the segment is mapped here,
+    /// and every method says [`Forked`].
+    #[inline]
+    pub fn is_in_forked_child(&self) -> bool {
+        !self.inner.fork.is_this_process()
+    }
+
     /// Which attach this is.
     pub fn serial(&self) -> Serial {
         self.inner.serial

@@ -128,6 +128,13 @@ impl<S: Service> Host<S> {
         if self.peers[index].state == PeerState::Attached {
             return Err(SettleError::Healthy { serial: who.serial.into() });
         }
+        // From here on its leases are refused, so the look below finds all that ever count.
+        self.core.control.set_attached(who.row.into(), 0);
+        // edge: lease.cut-off
+        self.core.pool.fence_against_readers().map_err(|error| SettleError::NoFence {
+            serial: who.serial.into(),
+            errno: error.source.raw_os_error() as u64,
+        })?;
         let peer = self.peers.swap_remove(index);
         if let Some(pidfd) = &peer.pidfd {
             self.poller.forget(pidfd);
@@ -137,8 +144,6 @@ impl<S: Service> Host<S> {
         }
         let leases = self.core.lease_count(who.serial);
         let held = self.core.service.held_by(who.serial);
-        // From here on its leases are refused, so the look below finds all that ever count.
-        self.core.control.set_attached(who.row.into(), 0);
         let mut slots = Holding::default();
         if !self.shares_leases(&who) {
             slots = self.write_off_leased(who.serial);

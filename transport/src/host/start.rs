@@ -11,6 +11,7 @@ use super::options::{HostOptions, PoolSteps};
 use super::poller::{Poller, Ready};
 use super::roster::Roster;
 use super::stats::Counters;
+use super::takeover::FoundPeer;
 use super::wake::WakeHandle;
 use super::walks::Walks;
 use crate::control::{ControlWriter, read_geometry};
@@ -109,7 +110,6 @@ impl<S: Service> Host<S> {
         let geometry = control.geometry().clone();
         let resources = |what| move |source| StartError::Resources { what, source };
         // All of it is checked before anything is stored.
-        let fences_readers = can_fence_readers(&control)?;
         let (pool, found) = VarSlotPool::recover(control.clone())?;
         let region = control.service_region();
         let slots_ready = control.slots_ready();
@@ -190,13 +190,12 @@ impl<S: Service> Host<S> {
             lock: None,
         };
         let peers = host.find_peers()?;
+        let fences_readers = can_fence_readers(&control, &peers)?;
         // What could not be used has been refused by now, and stands as it stood.
         control.set_host_state(HostState::Starting);
         control.set_boot_epoch(control.boot_epoch() + 1);
         control.set_host_pid(std::process::id().into());
-        if fences_readers {
-            control.set_fences_readers();
-        }
+        control.set_fences_readers(fences_readers);
         control.set_memory(&taken.options);
         control.set_huge_bytes(taken.huge_bytes);
         crash_point!("host.start.epoch_stored");
@@ -282,14 +281,14 @@ fn check_options(options: &HostOptions) -> Result<(), StartError> {
     Err(StartError::Ring { capacity_bytes, inline_bytes_max, frame_length_max })
 }
 
-/// Whether this host can have those who read fenced. Where a host before it did, guests that live may rely
-/// on it.
+/// Whether this host can have those who read fenced. Guests that live may rely on it.
 // r[impl lease.fence]
-fn can_fence_readers(control: &ControlWriter) -> Result<bool, StartError> {
-    match barrier::is_available() {
-        false if control.fences_readers() => Err(StartError::NoFence),
-        is_available => Ok(is_available),
+fn can_fence_readers(control: &ControlWriter, peers: &[FoundPeer]) -> Result<bool, StartError> {
+    let is_available = barrier::is_available();
+    if !is_available && control.fences_readers() && peers.iter().any(FoundPeer::may_live) {
+        return Err(StartError::NoFence);
     }
+    Ok(is_available)
 }
 
 /// Makes a segment: the pool first, then the control area, whose magic is stored last of all.

@@ -27,6 +27,13 @@ pub(super) struct FoundPeer {
     living: Option<Living>,
 }
 
+impl FoundPeer {
+    /// Whether its process is not proven gone.
+    pub(super) fn may_live(&self) -> bool {
+        self.living.is_some()
+    }
+}
+
 /// What it takes to wait for a process, and to honour its leases.
 struct Living {
     pidfd: Option<Pidfd>,

@@ -1,6 +1,6 @@
 //! Unpublishing, and reuse once nobody reads any more.
 //!
-//! A reader stores its lease, fences, and looks at the slot's word; [`VarSlotPool::retire`] stores
+//! A reader stores its lease, fences or is fenced, and looks at the slot's word; [`VarSlotPool::retire`] stores
 //! `Retired`, [`VarSlotPool::reclaim`] fences and looks at the leases. Of the two looks at least
 //! one sees the other's store: either the reader finds the slot retired and lets go, or the host
 //! finds the lease and waits. One fence and one look serve all that was retired before.
@@ -9,8 +9,8 @@ use super::carve::legal;
 use super::error::SlotError;
 use super::slots::SlotTable;
 use super::{SlotRef, VarSlotPool};
-use crate::control::ControlWriter;
 use onecopy_shm::crash_point;
+use onecopy_shm::error::NoFence;
 use onecopy_shm::{SlotState, fence_before_scan};
 
 /// Is told of every lease that a look meets.
@@ -68,7 +68,7 @@ impl VarSlotPool {
         if self.limbo.is_empty() {
             return 0;
         }
-        let looked = self.mark_leased(scan);
+        let Ok(looked) = self.mark_leased(scan) else { return 0 };
         let before = self.limbo.len();
         let mut limbo = std::mem::take(&mut self.limbo);
         limbo.retain(|&slot| {
@@ -86,35 +86,40 @@ impl VarSlotPool {
     }
 
     /// Marks the retired slots that these leases name; returns what the look says of itself.
+    ///
+    /// # Errors
+    /// [`NoFence`]: readers were not fenced, so a look would be worth nothing. Nothing is marked.
     pub(super) fn mark_leased<Said>(
         &mut self,
         scan: &mut dyn FnMut(&mut Marks<'_>) -> Said,
-    ) -> Said {
-        let mut marks = Marks { waiting: Waiting::new(&self.limbo), slots: &mut self.slots };
+    ) -> Result<Said, NoFence> {
         // edge: lease.check
-        fence_against_readers(&self.control);
-        scan(&mut marks)
+        self.fence_against_readers()?;
+        let mut marks = Marks { waiting: Waiting::new(&self.limbo), slots: &mut self.slots };
+        Ok(scan(&mut marks))
+    }
+
+    /// Puts what was stored before the look through the leases that follows, in this process and, where
+    /// readers rely on that, in theirs.
+    ///
+    /// # Errors
+    /// [`NoFence`]: the kernel carried none out; a filter for system calls may have come on since the start.
+    // r[impl lease.fence]
+    pub fn fence_against_readers(&self) -> Result<(), NoFence> {
+        fence_before_scan();
+        #[cfg(not(loom))]
+        if self.control.reader().fences_readers() {
+            onecopy_shm::barrier::fence_everyone().map_err(|source| {
+                tracing::error!(%source, "no fence in the threads that read: no slot is used again");
+                NoFence { source }
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a retired slot was marked; the mark is gone then.
     pub(super) fn take_mark(&mut self, slot: u32) -> bool {
         std::mem::replace(&mut self.slots[slot].previous, UNSEEN) == LEASED
-    }
-}
-
-/// Puts what was stored before the look through the leases that follows. Where readers rely on the host for
-/// their fences, and the kernel carries none out, nothing can be reused or taken back safely ever again, nor
-/// can it be said so to anybody in time: this host ends where it stands, and the next one is refused until
-/// it can do better.
-// r[impl lease.fence]
-pub(super) fn fence_against_readers(control: &ControlWriter) {
-    fence_before_scan();
-    #[cfg(not(loom))]
-    if control.reader().fences_readers()
-        && let Err(error) = onecopy_shm::barrier::fence_everyone()
-    {
-        tracing::error!(%error, "no fence in the threads that read: this host ends");
-        std::process::abort();
     }
 }
 

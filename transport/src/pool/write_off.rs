@@ -2,7 +2,7 @@
 //! known. They stay quarantined, with no owner, for as long as the segment is there.
 
 use super::carve::legal;
-use super::limbo::{LeaseVisitor, fence_against_readers};
+use super::limbo::LeaseVisitor;
 use super::owners::{Hold, Holding};
 use super::{SlotRef, VarSlotPool};
 use crate::Serial;
@@ -38,10 +38,11 @@ impl VarSlotPool {
         if self.limbo.is_empty() {
             return moved;
         }
-        self.mark_leased(&mut |marks| scan(&mut |leased| marks.note(leased)));
+        // Without a fence any of them may be read.
+        let looked = self.mark_leased(&mut |marks| scan(&mut |leased| marks.note(leased)));
         let mut limbo = std::mem::take(&mut self.limbo);
         limbo.retain(|&slot| {
-            let leased = self.take_mark(slot);
+            let leased = self.take_mark(slot) || looked.is_err();
             if leased {
                 moved.add(self.class_of(slot).1);
                 self.slots[slot].length_bytes = 0;
@@ -53,11 +54,9 @@ impl VarSlotPool {
         moved
     }
 
-    /// Every published slot that one of these leases names, each once. A look that has to see what
-    /// stands now: it comes after the store that turns new readers away.
+    /// Every published slot that one of these leases names, each once. The caller has stored what turns new
+    /// readers away, and then had them fenced ([`VarSlotPool::fence_against_readers`]).
     pub fn published_leased(&self, scan: &mut dyn FnMut(&mut LeaseVisitor<'_>)) -> Vec<SlotRef> {
-        // edge: lease.cut-off
-        fence_against_readers(&self.control);
         let mut found = Vec::new();
         scan(&mut |leased| {
             let word = self.slots.get(leased.slot).map(|entry| entry.word);

@@ -267,6 +267,15 @@ pub enum SettleError {
         /// The system's error number; 0 where the host holds no pidfd of the process.
         errno: u64,
     },
+    /// What the peer's readers still look at cannot be known: they rely on the host for their fences, and the
+    /// kernel carried none out. The peer is cut off and stays as it is.
+    #[error("the host cannot have the readers of peer {serial} fenced (system error {errno})")]
+    NoFence {
+        /// The serial.
+        serial: u64,
+        /// The system's error number.
+        errno: u64,
+    },
     /// SIGKILL was sent and the process has not ended in time.
     #[error("peer {serial} was sent SIGKILL and has not ended within {waited_ms} ms")]
     NotProven {
@@ -290,6 +299,7 @@ impl SettleError {
             SettleError::HostItself { serial, pid } => (3, [serial, pid]),
             SettleError::CannotKill { serial, errno } => (4, [serial, errno]),
             SettleError::NotProven { serial, waited_ms } => (5, [serial, waited_ms]),
+            SettleError::NoFence { serial, errno } => (6, [serial, errno]),
         };
         (CODE_FIRST + code, [first, second, 0, 0])
     }
@@ -303,6 +313,7 @@ impl SettleError {
             3 => SettleError::HostItself { serial: first, pid: second },
             4 => SettleError::CannotKill { serial: first, errno: second },
             5 => SettleError::NotProven { serial: first, waited_ms: second },
+            6 => SettleError::NoFence { serial: first, errno: second },
             _ => return None,
         })
     }

@@ -44,6 +44,7 @@ fn every_request_error_travels_whole() {
         SettleError::HostItself { serial: 1, pid: 2 }.into(),
         SettleError::CannotKill { serial: 1, errno: 2 }.into(),
         SettleError::NotProven { serial: 1, waited_ms: 2 }.into(),
+        SettleError::NoFence { serial: 1, errno: 2 }.into(),
     ];
     for error in errors {
         assert_eq!(RequestError::decode(&error.encode()), Some(error));

@@ -9,9 +9,13 @@ use onecopy_tests::harness::{
 };
 use onecopy_transport::format::Role;
 use onecopy_transport::guest::{CallError, GuestOptions, LinkEnd};
+use onecopy_transport::segment::{SegmentDir, SegmentLock, SegmentPath};
+use onecopy_transport::socket::{AttachListener, SocketMode};
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -207,6 +211,49 @@ fn tasks_that_only_hit_come_back_too() {
             next.assert_clean();
         });
     }
+}
+
+/// A host that has its socket and never answers at it.
+fn mute_host(segment: &Segment) -> (SegmentLock, AttachListener) {
+    let directory = SegmentDir::open(&SegmentPath::new(segment.path()).unwrap()).unwrap();
+    let lock = SegmentLock::lock(&directory, Instant::now() + PATIENCE).unwrap();
+    let listener = AttachListener::bind(&directory, &lock, SocketMode::Private).unwrap();
+    (lock, listener)
+}
+
+// r[verify kv.tasks.returns]
+#[test]
+fn a_host_that_answers_nobody_does_not_use_up_the_threads_of_a_runtime() {
+    /// One, but for those that have ended their try and are not known to be idle yet.
+    const THREADS_MAX: usize = 4;
+    let segment = Segment::new();
+    let host = TestHost::start(&segment);
+    let threads = Arc::new(AtomicUsize::new(0));
+    let starts = Arc::clone(&threads);
+    // Relaxed: a count of its own. The only threads that this runtime starts are those for what blocks.
+    let count = move || {
+        starts.fetch_add(1, Ordering::Relaxed);
+    };
+    let runtime =
+        Builder::new_current_thread().enable_all().on_thread_start(count).build().unwrap();
+    runtime.block_on(async {
+        let options = options(segment.path(), LookupPath::Direct);
+        let cache = AsyncCache::attach(options).await.unwrap();
+        store(&cache, 1).await.unwrap();
+        host.leave().unwrap();
+        let (_lock, listener) = mute_host(&segment);
+        let deadline = Instant::now() + PATIENCE;
+        let mut tries = Vec::new();
+        while tries.len() < 2 * THREADS_MAX {
+            assert!(find(&cache, 1).await);
+            tries.extend(listener.try_accept().unwrap());
+            // Relaxed: as above.
+            let started = threads.load(Ordering::Relaxed);
+            assert!(started <= THREADS_MAX, "{started} threads for {} tries", tries.len());
+            assert!(Instant::now() < deadline, "only {} tries", tries.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
 }
 
 // r[verify kv.tasks.publish]

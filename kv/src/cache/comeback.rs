@@ -8,13 +8,14 @@ use onecopy_transport::guest::{AttachError, CallError, Guest, LinkEnd, ReserveEr
 use onecopy_transport::wire::Refusal;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// First pause between two tries to attach; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
-const PAUSE_LAST: Duration = Duration::from_millis(50);
-/// How long a lookup that needs no host may be held up by the attach to the next one.
+pub(super) const PAUSE_LAST: Duration = Duration::from_millis(50);
+/// How long a lookup that needs no host may be held up by the attach to the next one, or a thread of a
+/// runtime where tasks look up.
 const IN_PASSING: Duration = Duration::from_millis(20);
 
 /// What all handles to one guest share.
@@ -22,11 +23,28 @@ const IN_PASSING: Duration = Duration::from_millis(20);
 pub(super) struct Shared {
     /// Since when there has been no host, while there is none.
     outage: Mutex<Option<Instant>>,
-    /// When a lookup that needs no host last tried to attach to the next one.
-    tried_in_passing: Mutex<Option<Instant>>,
+    /// The tries of lookups that need no host to attach to the next one.
+    in_passing: Mutex<InPassing>,
     pub(super) pinned: Pinned,
     /// Keys that the host was asked about although lookups are direct.
     asked: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct InPassing {
+    is_underway: bool,
+    /// When the latest try began.
+    tried: Option<Instant>,
+}
+
+/// The right to attach in passing. Nobody else has it until this is dropped: those who tried meanwhile
+/// would only wait for this one, each with a thread of its own.
+pub(super) struct TurnToReturn(Arc<Shared>);
+
+impl Drop for TurnToReturn {
+    fn drop(&mut self) {
+        self.0.in_passing.lock().unwrap_or_else(PoisonError::into_inner).is_underway = false;
+    }
 }
 
 impl Shared {
@@ -166,29 +184,32 @@ impl Cache {
     // r[impl kv.direct_returns]
     #[inline]
     pub(super) fn return_if_due(&self) {
-        if self.guest.is_known_over() && self.takes_turn_to_return() {
-            self.return_in_passing(Instant::now() + IN_PASSING);
+        if self.guest.is_known_over()
+            && let Some(turn) = self.turn_to_return()
+        {
+            self.return_in_passing(turn);
         }
     }
 
-    /// Whether an attach to the next host is due, and this caller's to try.
+    /// The right to try an attach to the next host, where one is due and none is under way.
     #[cold]
-    pub(super) fn takes_turn_to_return(&self) -> bool {
+    pub(super) fn turn_to_return(&self) -> Option<TurnToReturn> {
         if self.reattach.is_none() || !self.current().is_known_over() {
-            return false;
+            return None;
         }
         let now = Instant::now();
         let is_due = |tried: Instant| now.saturating_duration_since(tried) >= PAUSE_LAST;
-        // Another thread may be at it.
-        let Ok(mut tried) = self.shared.tried_in_passing.try_lock() else { return false };
-        let takes_turn = tried.is_none_or(is_due);
-        if takes_turn {
-            *tried = Some(now);
+        // Another thread may be about to take it.
+        let mut in_passing = self.shared.in_passing.try_lock().ok()?;
+        if in_passing.is_underway || !in_passing.tried.is_none_or(is_due) {
+            return None;
         }
-        takes_turn
+        *in_passing = InPassing { is_underway: true, tried: Some(now) };
+        Some(TurnToReturn(Arc::clone(&self.shared)))
     }
 
-    pub(super) fn return_in_passing(&self, until: Instant) {
+    pub(super) fn return_in_passing(&self, _turn: TurnToReturn) {
+        let until = Instant::now() + IN_PASSING;
         if let Err(error) = self.attach_once(&self.current(), until) {
             tracing::debug!(%error, "no attach to the next host in passing");
         }

@@ -99,7 +99,7 @@ impl AsyncCache {
     // r[impl kv.tasks]
     pub async fn lookup(&self, key: &Key) -> Result<Option<Block>, LookupError> {
         let until = self.cache.until();
-        self.return_if_due(until);
+        self.return_if_due();
         let found = self.cache.find_direct(key)?;
         let block = match found {
             Direct::Known(found) => found.map(BlockRef::into_owned),
@@ -193,12 +193,14 @@ impl AsyncCache {
     /// tried now and then. Nobody waits for it.
     // r[impl kv.tasks.returns]
     #[inline]
-    fn return_if_due(&self, until: Instant) {
-        if self.cache.guest.is_known_over() && self.cache.takes_turn_to_return() {
+    fn return_if_due(&self) {
+        if self.cache.guest.is_known_over()
+            && let Some(turn) = self.cache.turn_to_return()
             // Outside a runtime what the index tells is told all the same.
-            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let cache = self.cache.clone();
-            runtime.spawn_blocking(move || cache.return_in_passing(until));
+            runtime.spawn_blocking(move || cache.return_in_passing(turn));
         }
     }
 

@@ -87,7 +87,7 @@ impl AsyncCache {
         prefix: bool,
         until: Instant,
     ) -> Result<Vec<Option<Block>>, LookupError> {
-        self.return_if_due(until);
+        self.return_if_due();
         let found = match self.cache.find_batch_direct(keys, prefix)? {
             Direct::Known(found) => {
                 found.into_iter().map(|block| block.map(BlockRef::into_owned)).collect()

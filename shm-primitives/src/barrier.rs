@@ -40,4 +40,4 @@ pub fn fence_everyone() -> Result<(), Errno> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -73,7 +73,11 @@ impl Held {
                 None
             }
             None => {
-                self.holder = Holder::next();
+                // What it frees in the line from now on may be another thread's, who finds it there.
+                #[cfg(not(onecopy_mutant = "lease_holder_kept"))]
+                {
+                    self.holder = Holder::next();
+                }
                 let place = self.oldest;
                 self.oldest = (place + 1) % LINES_PER_THREAD;
                 Some(std::mem::replace(&mut self.lines[place], line))

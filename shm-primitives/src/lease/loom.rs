@@ -291,7 +291,6 @@ fn a_lease_sees_what_was_published() {
     TOO_EARLY.assert_seen("the block is not published yet");
 }
 
-/// The two leases of a line that nobody owns end on two threads, so that one of these takes the line
 /// How many leases the table still takes from this thread.
 fn room(table: &LeaseTable) -> u32 {
     let mut cells = Vec::new();
@@ -321,6 +320,34 @@ fn no_cell_is_lost_when_a_line_is_parted_with() {
         table.release(next);
         assert_eq!(room(&table), 4);
     });
+}
+
+/// A thread parts with a line, which another takes when a lease in it ends. What the first one frees there
+/// from then on is the other's, who finds it free and stores its own lease.
+// r[verify lease.nothing-lost]
+#[test]
+fn a_cell_of_a_line_that_was_parted_with_is_the_next_owners() {
+    static TAKEN: Outcome = Outcome::new();
+    loom::model(|| {
+        let table = LeaseTable::new(region(lease_table_bytes(4)), 4).unwrap();
+        let [passed, kept, elsewhere] = [(); 3].map(|()| table.lease(OTHER).unwrap());
+        let taking = table.clone();
+        let taker = thread::spawn(move || {
+            taking.release(passed);
+            [Some(taking.lease(SLOT).unwrap()), taking.lease(SLOT).ok()]
+        });
+        let freed = kept.index();
+        table.release(kept);
+        let own = [elsewhere, table.lease(OTHER).unwrap()];
+        let theirs = taker.join().unwrap();
+        let live: Vec<u32> =
+            own.iter().chain(theirs.iter().flatten()).map(LeaseCell::index).collect();
+        assert_eq!(table.in_use() as usize, live.len(), "two leases in one of the cells {live:?}");
+        if theirs.iter().flatten().any(|cell| cell.index() == freed) {
+            TAKEN.seen();
+        }
+    });
+    TAKEN.assert_seen("the next owner takes the cell that the former one freed");
 }
 
 /// A thread ends with a lease that another thread releases meanwhile.

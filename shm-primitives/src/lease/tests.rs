@@ -12,8 +12,11 @@ use crate::mapping::Mapping;
 use crate::region::Region;
 use crate::slot::{SlotRef, SlotWord};
 
+#[cfg(not(miri))]
+mod fenced;
 mod listed;
 mod memory;
+mod parted;
 
 fn slot(slot: u32) -> SlotRef {
     SlotRef { slot, generation: 1 }

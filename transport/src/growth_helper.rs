@@ -10,13 +10,15 @@ mod child;
 mod report;
 
 use crate::memory::MemoryOptions;
-use crate::segment::{STEP_BYTES, Span, Taking};
-use report::{Report, ReportError};
+use crate::segment::{Span, Taking};
+pub(crate) use report::RefusedCall;
+use report::{Refusal, Report, ReportError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,9 +47,9 @@ pub(crate) enum HelperError {
     /// It could not be started.
     #[error("the growth helper cannot be started: {0}")]
     Start(Errno),
-    /// The system refused it one step.
-    #[error("span {span}: {source}")]
-    Refused { span: usize, source: Errno },
+    /// The system refused it a call.
+    #[error("span {span}: {call}: {source}")]
+    Refused { span: usize, call: RefusedCall, source: Errno },
     /// It ended without a word.
     #[error("the growth helper was killed")]
     Died,
@@ -114,6 +116,8 @@ impl GrowthHelper {
         let [flags, mode, nodes] = memory.words();
         command.arg(ARGUMENT).arg(own.to_string()).arg(format!("{flags}:{mode}:{nodes}"));
         command.args(spans.map(OsString::from));
+        // What a terminal sends is for the host, which ends its helper itself.
+        command.process_group(0);
         command.stdin(Stdio::from(rustix::io::fcntl_dupfd_cloexec(file, 0)?));
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
@@ -146,13 +150,12 @@ fn follow(reports: &mut ChildStdout, taking: Taking<'_>) -> Result<(), HelperErr
         };
         heard = Instant::now();
         let taken = report.take(&bytes[..count]);
-        (0..report.take_steps()).for_each(|_| (taking.step_done)(STEP_BYTES));
+        report.take_steps().into_iter().for_each(taking.step_done);
         match taken {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(ReportError::Refused { span, errno }) => {
-                let source = Errno::from_raw_os_error(errno);
-                return Err(HelperError::Refused { span, source });
+            Err(ReportError::Refused(Refusal { span, call, errno })) => {
+                return Err(HelperError::Refused { span, call, source: errno });
             }
             Err(ReportError::Malformed) => return Err(HelperError::Silent),
         }

@@ -223,7 +223,7 @@ impl MemoryOptions {
             0 => HugePages::Off,
             HUGE_TRY => HugePages::Try,
             HUGE_REQUIRE => HugePages::Require,
-            _ => return Err(corrupt("memory flags", flags, "0 to 5, without 6")),
+            _ => return Err(corrupt("memory flags", flags, "0 to 5")),
         };
         let nodes = NodeSet::from_bits(nodes);
         let numa = match mode {

@@ -18,16 +18,18 @@ mod room;
 mod status;
 
 pub use backing::{Backing, BackingError, BackingKind, FakeBacking, GrowError};
-pub(crate) use backing::{STEP_BYTES, Span, Taking};
+pub(crate) use backing::{Span, Taking};
 pub use destroy::{DestroyError, Destroyed, destroy};
 pub use dir::{DirError, SegmentDir};
 pub use error::{FileKind, SystemError};
 pub use file::{AreaFile, FileError, reopen};
 pub(crate) use file::{CONTROL, SOCKET, SOCKET_NEW, proc_path, remove_at};
 pub use huge::NoHugePages;
-pub(crate) use huge::{check_huge, measure_huge};
+pub(crate) use huge::{HugeBytes, check_huge, measure_huge};
 pub use lock::{LockError, SegmentLock};
-pub(crate) use memory_limit::{ATTACH_MARGIN_BYTES, GROWTH_MARGIN_BYTES, check_memory};
+pub(crate) use memory_limit::{
+    ATTACH_MARGIN_BYTES, GROWTH_MARGIN_BYTES, MAPPED_BY_BYTE, check_memory,
+};
 pub use memory_limit::{MemoryLimit, NoMemory};
 pub use nodes::NumaError;
 pub(crate) use nodes::{check_placeable, place, place_thread, resolve};

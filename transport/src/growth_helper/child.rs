@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "closes the descriptors that a program was started with")]
 //! The helper's own side: reserves what it was told to, and lets itself be killed for it.
 
-use super::report::Ending;
+use super::report::{Line, Refusal, RefusedCall};
 use crate::memory::MemoryOptions;
 use crate::segment::{Backing, GROWTH_MARGIN_BYTES, GrowError, Span, place_thread};
 use rustix::io::Errno;
@@ -68,31 +68,40 @@ fn offer_itself(parent: i32) -> bool {
     ends_with_parent && !orphaned && first
 }
 
-fn reserve(task: &Task) -> Ending {
+fn reserve(task: &Task) -> Line {
     let file = std::io::stdin();
     let Ok(backing) = Backing::detect(&file, Path::new("standard input")) else {
-        return refused(0, Errno::BADF);
+        return refused(0, RefusedCall::Reserve, Errno::BADF);
     };
     let backing = backing.with_memory(task.memory);
     // Before the first page is taken; where it does not apply, nothing is done.
     if let Err(error) = place_thread(&backing, task.memory.numa) {
-        return refused(0, GrowError::from(error).errno());
+        return refused(0, RefusedCall::Place, GrowError::from(error).errno());
     }
-    let mut tell = |_| match say(".") {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
-    };
     for (number, span) in task.spans.iter().enumerate() {
         let Span { from_bytes, to_bytes } = *span;
+        let mut told_bytes = from_bytes;
+        let mut tell = |reached_bytes| {
+            let bytes = reached_bytes - told_bytes;
+            told_bytes = reached_bytes;
+            match say(&Line::Step { bytes }.to_string()) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        };
         if let Err(error) = backing.reserve_in_steps(&file, from_bytes, to_bytes, &mut tell) {
-            return refused(number, error.errno());
+            let call = match error {
+                GrowError::Unmapped { .. } => RefusedCall::Map,
+                _ => RefusedCall::Reserve,
+            };
+            return refused(number, call, error.errno());
         }
     }
-    Ending::Done
+    Line::Done
 }
 
-fn refused(span: usize, errno: Errno) -> Ending {
-    Ending::Refused { span, errno: errno.raw_os_error() }
+fn refused(span: usize, call: RefusedCall, errno: Errno) -> Line {
+    Line::Refused(Refusal { span, call, errno })
 }
 
 /// False when nobody listens.

@@ -4,7 +4,7 @@
 use super::Host;
 use super::core::Core;
 use super::events::HostEvent;
-use super::memory::{check_huge_bytes, populate_control};
+use super::memory::{check_huge_while, populate_control};
 use super::options::PoolSteps;
 use super::wake::WakeHandle;
 use crate::control::ControlReader;
@@ -190,8 +190,8 @@ impl GrowthStep {
         let spans = growing_spans(tables.layout(), self.ready);
         control_backing.reserve_spans(control.as_fd(), &spans, taking)?;
         populate_control(tables, control_backing, &spans)?;
-        let huge_bytes = check_huge_bytes(pool, backing, &pool_spans)?
-            + check_huge_bytes(control, control_backing, &spans)?;
+        let huge_bytes = check_huge_while(pool, backing, &pool_spans, &is_wanted)?
+            + check_huge_while(control, control_backing, &spans, &is_wanted)?;
         crash_point!("growth.files_extended");
         Ok(Grown { huge_bytes })
     }

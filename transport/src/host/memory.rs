@@ -6,8 +6,9 @@ use crate::control::ControlReader;
 use crate::growth_helper::GrowthHelper;
 use crate::memory::{HugePages, MemoryOptions};
 use crate::segment::{
-    ATTACH_MARGIN_BYTES, Backing, BackingKind, GrowError, NoHugePages, NumaError, Span,
-    SystemError, Taking, check_huge, check_placeable, measure_huge, place, resolve,
+    ATTACH_MARGIN_BYTES, Backing, BackingKind, GrowError, HugeBytes, MAPPED_BY_BYTE, NoHugePages,
+    NumaError, Span, SystemError, Taking, check_huge, check_placeable, measure_huge, place,
+    resolve,
 };
 use onecopy_shm::sys::{can_populate, populate_write};
 use std::os::fd::AsFd;
@@ -15,9 +16,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use thiserror::Error;
-
-/// Bytes of memory that one byte of page tables maps.
-const MAPPED_BY_BYTE: u64 = 512;
 
 /// Why memory cannot be taken as it was asked for.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -183,23 +181,29 @@ impl<'a> MemoryPlan<'a> {
         file: impl AsFd,
         backing: &Backing,
         spans: &[Span],
-    ) -> Result<u64, MemoryError> {
+    ) -> Result<u64, GrowError> {
         let mut memory = *backing.memory();
         if memory.huge_pages == HugePages::Require {
             memory.huge_pages = HugePages::Try;
         }
-        Ok(check_huge_bytes(file, &backing.clone().with_memory(memory), spans)?)
+        let backing = backing.clone().with_memory(memory);
+        check_huge_while(file, &backing, spans, &|| self.is_wanted())
+    }
+
+    fn is_wanted(&self) -> bool {
+        // No edge: nothing but the flag itself is told.
+        self.given_up.is_none_or(|given_up| !given_up.load(Ordering::Relaxed))
     }
 
     /// By the helper, telling of each step, until the start is given up.
     // r[impl pool-memory.progress]
     fn take(&self, by: impl FnOnce(Taking<'_>) -> Result<(), GrowError>) -> Result<(), GrowError> {
         let step_done = |bytes| self.tell(bytes);
-        let is_wanted = || self.given_up.is_none_or(|given_up| !given_up.load(Ordering::Relaxed));
+        let is_wanted = || self.is_wanted();
         by(Taking { helper: self.helper, is_wanted: &is_wanted, step_done: &step_done })
     }
 
-    /// So many bytes more, at most what is expected in all: the last step of a file is a short one.
+    /// So many bytes more, at most what is expected in all.
     // r[impl pool-memory.progress]
     fn tell(&self, bytes: u64) {
         let Some(events) = self.events else { return };
@@ -259,22 +263,67 @@ pub(super) fn check_huge_bytes(
     backing: &Backing,
     spans: &[Span],
 ) -> Result<u64, NoHugePages> {
+    let found = sum_huge(file, backing, spans, &|| true)?.unwrap_or_default();
+    check_found(backing, found)
+}
+
+/// The same, until it is not wanted any more.
+// r[impl pool-memory.huge]
+pub(super) fn check_huge_while(
+    file: impl AsFd,
+    backing: &Backing,
+    spans: &[Span],
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<u64, GrowError> {
+    match sum_huge(file, backing, spans, is_wanted)? {
+        Some(found) => Ok(check_found(backing, found)?),
+        None => {
+            let to_bytes = spans.last().map_or(0, |span| span.to_bytes);
+            let path = backing.path().to_owned();
+            Err(GrowError::GivenUp { path, to_bytes, reached_bytes: to_bytes })
+        }
+    }
+}
+
+/// `None` when it was given up.
+fn sum_huge(
+    file: impl AsFd,
+    backing: &Backing,
+    spans: &[Span],
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<HugeBytes>, NoHugePages> {
+    let mut sum = HugeBytes::default();
     let asked = backing.memory().huge_pages;
     if asked == HugePages::Off {
-        return Ok(0);
+        return Ok(Some(sum));
     }
-    let mut sum = (0, 0);
     for span in spans {
-        let found = measure_huge(&file, backing, (span.from_bytes, span.to_bytes))?;
-        sum = (sum.0 + found.0, sum.1 + found.1);
+        match measure_huge(&file, backing, (span.from_bytes, span.to_bytes), is_wanted) {
+            Ok(Some(HugeBytes { found, expected })) => {
+                sum.found += found;
+                sum.expected += expected;
+            }
+            Ok(None) => return Ok(None),
+            // Nobody fails for want of a figure.
+            Err(error @ NoHugePages::NoMemory { .. }) if asked == HugePages::Try => {
+                tracing::warn!("{error}");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let (huge_bytes, expected_bytes) = sum;
+    Ok(Some(sum))
+}
+
+fn check_found(
+    backing: &Backing,
+    HugeBytes { found: huge_bytes, expected: expected_bytes }: HugeBytes,
+) -> Result<u64, NoHugePages> {
     if huge_bytes >= expected_bytes {
         return Ok(huge_bytes);
     }
     let path = backing.path().to_owned();
     let small = NoHugePages::Small { path, huge_bytes, expected_bytes };
-    if asked == HugePages::Require {
+    if backing.memory().huge_pages == HugePages::Require {
         return Err(small);
     }
     tracing::warn!("{small}");

@@ -84,7 +84,8 @@ pub struct HostOptions {
     /// How the memory of pool and control area is taken.
     pub memory: MemoryOptions,
     /// Set to true by anybody, it ends a start that is still taking memory: it fails with
-    /// `GrowError::GivenUp` and leaves nothing. It is looked at between steps of 64 MiB.
+    /// `GrowError::GivenUp` and removes what it has made. Of a segment that stood there before, all
+    /// stays. It is looked at between steps of 64 MiB.
     pub start_given_up: Option<Arc<AtomicBool>>,
     /// Where to tell of attaches, deaths and growth.
     pub events: Option<Sender<HostEvent>>,

@@ -2,10 +2,11 @@
 
 mod fake;
 mod fill;
+mod grow_error;
 mod reserve;
 
 pub use fake::FakeBacking;
-pub use reserve::GrowError;
+pub use grow_error::GrowError;
 pub(crate) use reserve::{STEP_BYTES, Span, Taking};
 
 use super::error::{FileKind, SystemError};

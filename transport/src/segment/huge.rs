@@ -1,10 +1,12 @@
 //! Whether a file can be had in huge pages, and how much of it is.
 
-use super::backing::{Backing, BackingKind};
+use super::backing::{Backing, BackingKind, STEP_BYTES};
+use super::memory_limit::{ATTACH_MARGIN_BYTES, MAPPED_BY_BYTE, NoMemory, check_memory};
 use super::room::mount_of;
 use onecopy_shm::error::{MapError, PopulateError, RegionError};
 use onecopy_shm::sys::populate_read;
 use onecopy_shm::{Access, Mapping};
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -63,6 +65,16 @@ pub enum NoHugePages {
         /// Bytes that could be.
         expected_bytes: u64,
     },
+    /// A control group has no room for the page tables that a look takes: the kernel would kill a
+    /// process instead of refusing.
+    #[error("cannot tell how much of {path} is in huge pages: {no_memory}")]
+    NoMemory {
+        /// The file.
+        path: PathBuf,
+        /// Which group, and its numbers.
+        #[source]
+        no_memory: NoMemory,
+    },
     /// It could not be looked at.
     #[error("cannot tell how much of {path} is in huge pages: {reason}")]
     Look {
@@ -119,26 +131,56 @@ pub(crate) fn huge_page_bytes() -> u64 {
     said.filter(|bytes: &u64| bytes.is_power_of_two()).unwrap_or(2 << 20)
 }
 
-/// How many bytes of `from_bytes..to_bytes` of a file, which are real, lie in huge pages, and how many
-/// could: whole huge pages of it.
+/// How many bytes of a part of a file lie in huge pages, and how many could.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HugeBytes {
+    pub found: u64,
+    /// Whole huge pages of it.
+    pub expected: u64,
+}
+
+/// How much of `from_bytes..to_bytes` of a file, which are real, lies in huge pages. A look takes
+/// page tables in this very process: it is done in steps that are unmapped again, each after the
+/// control groups were asked for the tables of one. `None` when `is_wanted`, which is asked between
+/// two steps, says no.
+// r[impl pool-memory.huge-look]
 pub(crate) fn measure_huge(
     file: impl AsFd,
     backing: &Backing,
     (from_bytes, to_bytes): (u64, u64),
-) -> Result<(u64, u64), NoHugePages> {
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<HugeBytes>, NoHugePages> {
     let page_bytes = huge_page_bytes();
     let first = from_bytes.next_multiple_of(page_bytes);
-    let expected_bytes = (to_bytes - to_bytes % page_bytes).saturating_sub(first);
-    if backing.kind() != BackingKind::Tmpfs || expected_bytes == 0 {
+    let end = to_bytes - to_bytes % page_bytes;
+    if backing.kind() != BackingKind::Tmpfs || first >= end {
         let all = backing.kind() == BackingKind::Hugetlbfs;
-        return Ok((if all { to_bytes.saturating_sub(from_bytes) } else { 0 }, 0));
+        let found = if all { to_bytes.saturating_sub(from_bytes) } else { 0 };
+        return Ok(Some(HugeBytes { found, expected: 0 }));
     }
-    let look = |reason: LookError| {
-        let (path, reason) = (backing.path().to_owned(), reason.to_string());
-        NoHugePages::Look { path, reason }
-    };
-    let huge_bytes = mapped_huge(file, first, expected_bytes).map_err(look)?;
-    Ok((huge_bytes, expected_bytes))
+    let mut sum = HugeBytes { found: 0, expected: end - first };
+    let mut reached = first;
+    while reached < end {
+        if reached > first && !is_wanted() {
+            return Ok(None);
+        }
+        let next = reached.saturating_add(STEP_BYTES.next_multiple_of(page_bytes)).min(end);
+        sum.found += look(&file, backing, (reached, next - reached))?;
+        reached = next;
+    }
+    Ok(Some(sum))
+}
+
+fn look(
+    file: impl AsFd,
+    backing: &Backing,
+    (offset, count): (u64, u64),
+) -> Result<u64, NoHugePages> {
+    let path = || backing.path().to_owned();
+    check_memory(count / MAPPED_BY_BYTE, ATTACH_MARGIN_BYTES)
+        .map_err(|no_memory| NoHugePages::NoMemory { path: path(), no_memory })?;
+    mapped_huge(file, offset, count)
+        .map_err(|reason| NoHugePages::Look { path: path(), reason: reason.to_string() })
 }
 
 #[derive(Debug, Error)]
@@ -158,16 +200,21 @@ fn mapped_huge(file: impl AsFd, from_bytes: u64, size_bytes: u64) -> Result<u64,
     let mapping = Mapping::map(file, from_bytes + size_bytes, Access::ReadOnly)?;
     populate_read(&mapping.region(from_bytes, size_bytes)?)?;
     let start = format!("{:x}-", mapping.base().addr());
-    let table = std::fs::read_to_string("/proc/self/smaps")?;
-    Ok(shmem_huge_bytes(&table, &start))
+    Ok(shmem_huge_bytes(BufReader::new(std::fs::File::open("/proc/self/smaps")?), &start)?)
 }
 
-/// What the mapping whose line begins with `start` has of shared memory in huge pages.
-fn shmem_huge_bytes(smaps: &str, start: &str) -> u64 {
-    let mut lines = smaps.lines().skip_while(|line| !line.starts_with(start));
-    let found = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
-    let number = found.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse().ok());
-    number.map_or(0, |kib: u64| kib * 1024)
+/// What the mapping whose line begins with `start` has of shared memory in huge pages. Not read any
+/// further than there: the kernel walks the tables of each mapping that is read.
+fn shmem_huge_bytes(smaps: impl BufRead, start: &str) -> Result<u64, std::io::Error> {
+    let mut is_it = false;
+    for line in smaps.lines() {
+        let line = line?;
+        is_it |= line.starts_with(start);
+        let Some(text) = line.strip_prefix("ShmemPmdMapped:").filter(|_| is_it) else { continue };
+        let number = text.trim().strip_suffix("kB").and_then(|text| text.trim().parse().ok());
+        return Ok(number.map_or(0, |kib: u64| kib * 1024));
+    }
+    Ok(0)
 }
 
 /// Huge pages of this size that are set aside on this machine: how many there are, and are free.

@@ -11,6 +11,8 @@ use thiserror::Error;
 pub(crate) const GROWTH_MARGIN_BYTES: u64 = 8 << 20;
 /// The same for the files of one attach, which are small: what growth has left is there for them.
 pub(crate) const ATTACH_MARGIN_BYTES: u64 = 2 << 20;
+/// Bytes of memory that one byte of page tables maps.
+pub(crate) const MAPPED_BY_BYTE: u64 = 512;
 
 /// A control group with a limit on memory, and how far it was used when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]

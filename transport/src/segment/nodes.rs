@@ -125,7 +125,7 @@ pub(crate) fn place(
         // Nothing can have been said that would have to be taken back: not by this system, nor by
         // anybody in a container that may not say such things.
         Err(Errno::NOSYS | Errno::PERM) if policy.is_none() => Ok(()),
-        outcome => outcome.map_err(|source| refused(backing, policy, source)),
+        outcome => outcome.map_err(|source| refused_nodes(backing, policy, source)),
     }
 }
 
@@ -135,10 +135,15 @@ pub(crate) fn place_thread(backing: &Backing, policy: Option<NumaPolicy>) -> Res
     if backing.kind() != BackingKind::Hugetlbfs || policy.is_none() {
         return Ok(());
     }
-    set_thread_nodes(nodes_of(policy)).map_err(|source| refused(backing, policy, source))
+    set_thread_nodes(nodes_of(policy)).map_err(|source| refused_nodes(backing, policy, source))
 }
 
-fn refused(backing: &Backing, policy: Option<NumaPolicy>, source: Errno) -> NumaError {
+/// What it means that the kernel refused a policy with this error.
+pub(crate) fn refused_nodes(
+    backing: &Backing,
+    policy: Option<NumaPolicy>,
+    source: Errno,
+) -> NumaError {
     let policy = policy.map_or("default".to_owned(), |policy| policy.to_string());
     let path = backing.path().to_owned();
     match source {

@@ -8,9 +8,11 @@ use crate::progress::Bar;
 use crate::signals::SignalWatch;
 use onecopy::service::{CacheService, CacheServiceOptions, Capacity};
 use onecopy::size::ByteSize;
-use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions};
+use onecopy_transport::host::{Host, HostEvent, HostHandle, HostOptions, StartError};
 use onecopy_transport::memory::MemoryOptions;
-use onecopy_transport::segment::{DestroyError, DirError, SegmentPath, destroy as destroy_segment};
+use onecopy_transport::segment::{
+    DestroyError, DirError, GrowError, SegmentPath, destroy as destroy_segment,
+};
 use onecopy_transport::socket::Allowed;
 use serde_json::json;
 use std::sync::Arc;
@@ -53,10 +55,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
     // Where there is no host, a signal that came meanwhile waits for nothing.
     drop(tell_handle);
-    let host = host.map_err(|error| match given_up.load(Ordering::Relaxed) {
-        true => Failure::Interrupted,
-        false => Failure::no_segment(error),
-    })?;
+    let host = host.map_err(|error| start_failure(error, given_up.load(Ordering::Relaxed)))?;
     announce(args, &host)?;
     let result = host.serve();
     drop(watch);
@@ -70,6 +69,17 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
         out::note(&format!("goodbye said; the segment {path} is {end}"));
     }
     Ok(())
+}
+
+/// What was wrong before a signal came stays what is said: it would be wrong again.
+// r[impl cli.serve.memory]
+fn start_failure(error: StartError, given_up: bool) -> Failure {
+    match error {
+        StartError::Grow(GrowError::GivenUp { .. }) => Failure::Interrupted,
+        // A signal for the whole control group ends the helper too, which is heard of first.
+        StartError::Grow(GrowError::HelperKilled { .. }) if given_up => Failure::Interrupted,
+        error => Failure::no_segment(error),
+    }
 }
 
 // r[impl cli.destroy]
@@ -202,4 +212,23 @@ fn announce(args: &ServeArgs, host: &Host<CacheService>) -> Result<(), Failure> 
     out::line(format_args!(
         "serving {segment}{again}, {size} of pool, up to {size_max}; Ctrl-C ends it and {end} it"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // r[verify cli.serve.memory]
+    #[test]
+    fn a_signal_hides_no_other_reason_of_a_start_that_failed() {
+        let path = std::path::PathBuf::from("pool");
+        let given_up = GrowError::GivenUp { path: path.clone(), to_bytes: 2, reached_bytes: 1 };
+        let failure = start_failure(StartError::Grow(given_up), true);
+        assert!(matches!(failure, Failure::Interrupted));
+        let too_large = GrowError::SizeFixed { path, to_bytes: 2, size_bytes_max: 1 };
+        match start_failure(StartError::Grow(too_large), true) {
+            Failure::NoSegment(said) => assert!(said.contains("the most is 1"), "{said}"),
+            _ => panic!("a device that is too small is no interruption"),
+        }
+    }
 }

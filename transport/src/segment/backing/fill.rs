@@ -2,11 +2,37 @@
 
 use super::{Backing, BackingKind};
 use crate::memory::{HugePages, MemoryOptions};
+use onecopy_shm::error::{MapError, RegionError};
 use onecopy_shm::sys::{advise_huge, populate_write};
 use onecopy_shm::{Access, Mapping};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use thiserror::Error;
+
+/// Why the pages of a file cannot be touched.
+#[derive(Debug, Error)]
+pub(super) enum FillError {
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    #[error("huge pages cannot be advised: {0}")]
+    Advise(#[from] Errno),
+}
+
+impl FillError {
+    /// What the system said, or the error number that says it best.
+    pub(super) fn errno(&self) -> Errno {
+        let said = match self {
+            FillError::Advise(errno) => return *errno,
+            FillError::Region(_) => return Errno::INVAL,
+            FillError::Map(error) => std::error::Error::source(error),
+        };
+        let said = said.and_then(|source| source.downcast_ref::<std::io::Error>());
+        said.and_then(Errno::from_io_error).unwrap_or(Errno::NOMEM)
+    }
+}
 
 /// A mapping of a file through which its pages are touched.
 ///
@@ -35,13 +61,11 @@ impl Filler {
         file: impl AsFd,
         backing: &Backing,
         size_bytes: u64,
-    ) -> Result<Filler, Errno> {
-        let mapping =
-            Mapping::map(file, size_bytes, Access::ReadWrite).map_err(|_| Errno::NOMEM)?;
+    ) -> Result<Filler, FillError> {
+        let mapping = Mapping::map(file, size_bytes, Access::ReadWrite)?;
         let MemoryOptions { prefault, huge_pages, .. } = backing.memory;
         if huge_pages != HugePages::Off {
-            let whole = mapping.region(0, size_bytes).map_err(|_| Errno::INVAL)?;
-            advise_huge(&whole)?;
+            advise_huge(&mapping.region(0, size_bytes)?)?;
         }
         let advised = huge_pages != HugePages::Off;
         Ok(Filler { mapping, advised, populates: prefault })

@@ -1,170 +1,21 @@
 //! Making more of a file real: blocks now, so that a store later cannot fail.
 
-use super::fill::Filler;
-use super::{Backing, BackingKind};
-use crate::growth_helper::{GrowthHelper, HelperError};
+use super::fill::{FillError, Filler};
+use super::{Backing, BackingKind, GrowError};
+use crate::growth_helper::{GrowthHelper, HelperError, RefusedCall};
 use crate::memory::HugePages;
 use crate::segment::error::SystemError;
-use crate::segment::huge::{NoHugePages, huge_page_bytes};
-use crate::segment::memory_limit::{GROWTH_MARGIN_BYTES, NoMemory, check_memory};
-use crate::segment::nodes::{NumaError, place_thread};
-use crate::segment::room::{Bytes, Room};
+use crate::segment::huge::huge_page_bytes;
+use crate::segment::memory_limit::{GROWTH_MARGIN_BYTES, check_memory};
+use crate::segment::nodes::{place_thread, refused_nodes};
+use crate::segment::room::Room;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
-use thiserror::Error;
 
 /// Most bytes that one system call reserves: between two of them a reservation can be given up.
 pub(crate) const STEP_BYTES: u64 = 64 << 20;
-
-/// Why a file could not grow. What was reserved until then stays, beyond any published size: nobody
-/// reads it, and the next growth finds it reserved already.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GrowError {
-    /// The file system is full, or has no memory for more.
-    #[error(
-        "cannot grow {path} from {} to {}: {source}; {room}; see --size-max and --pool PATH",
-        Bytes(*from_bytes), Bytes(*to_bytes)
-    )]
-    NoRoom {
-        /// The file.
-        path: PathBuf,
-        /// Size it had, in bytes.
-        from_bytes: u64,
-        /// Size it should get, in bytes.
-        to_bytes: u64,
-        /// The file system and its room after the failure.
-        room: Room,
-        /// What the system said.
-        source: Errno,
-    },
-    /// The process may not write files as large as this (`ulimit -f`).
-    #[error(
-        "cannot grow {path} to {}: files of this process are limited to {} (ulimit -f)",
-        Bytes(*to_bytes), Bytes(*limit_bytes)
-    )]
-    FileSizeLimit {
-        /// The file.
-        path: PathBuf,
-        /// Size it should get, in bytes.
-        to_bytes: u64,
-        /// The limit, in bytes.
-        limit_bytes: u64,
-    },
-    /// The file cannot be as large as this.
-    #[error("cannot grow {path} to {to_bytes} bytes, the most is {size_bytes_max}")]
-    SizeFixed {
-        /// The device.
-        path: PathBuf,
-        /// Size asked for, in bytes.
-        to_bytes: u64,
-        /// Its size, in bytes.
-        size_bytes_max: u64,
-    },
-    /// A size that the backing cannot have.
-    #[error("{value} bytes of {path} are no multiple of {alignment_bytes}")]
-    Misaligned {
-        /// The file.
-        path: PathBuf,
-        /// The size.
-        value: u64,
-        /// What it should be a multiple of.
-        alignment_bytes: u64,
-    },
-    /// The caller gave up.
-    #[error("growing {path} to {to_bytes} bytes was given up at {reached_bytes}")]
-    GivenUp {
-        /// The file.
-        path: PathBuf,
-        /// Size it should have got, in bytes.
-        to_bytes: u64,
-        /// Bytes reserved until then.
-        reached_bytes: u64,
-    },
-    /// The file system cannot reserve blocks.
-    #[error("{path} cannot reserve blocks up front ({room}): put the pool elsewhere with --pool")]
-    NotSupported {
-        /// The file.
-        path: PathBuf,
-        /// The file system.
-        room: Room,
-    },
-    /// A control group leaves too little memory: the kernel would kill a process instead of refusing.
-    #[error("cannot grow {path} from {} to {}: {no_memory}", Bytes(*from_bytes), Bytes(*to_bytes))]
-    MemoryLimit {
-        /// The file.
-        path: PathBuf,
-        /// Size it had, in bytes.
-        from_bytes: u64,
-        /// Size it should get, in bytes.
-        to_bytes: u64,
-        /// Which group, and its numbers.
-        #[source]
-        no_memory: NoMemory,
-    },
-    /// The process that reserves memory in the host's place was killed: there was none.
-    #[error(
-        "cannot grow {path} from {} to {}: the process that reserved the memory was killed, most \
-         likely because a memory limit was reached ({room}); raise the limit, or ask for less with \
-         --size or --size-max",
-        Bytes(*from_bytes), Bytes(*to_bytes)
-    )]
-    HelperKilled {
-        /// The file.
-        path: PathBuf,
-        /// Size it had, in bytes.
-        from_bytes: u64,
-        /// Size it should get, in bytes.
-        to_bytes: u64,
-        /// The file system and its room after the failure.
-        room: Room,
-    },
-    /// The process that reserves memory in the host's place does not do so.
-    #[error("cannot grow {path} to {to_bytes} bytes: {reason}")]
-    Helper {
-        /// The file.
-        path: PathBuf,
-        /// Size it should get, in bytes.
-        to_bytes: u64,
-        /// What is wrong with it, in words.
-        reason: String,
-        /// The nearest error number.
-        source: Errno,
-    },
-    /// The file did not come in huge pages, which were required.
-    #[error(transparent)]
-    Small(#[from] NoHugePages),
-    /// Its pages cannot be had from the memory nodes that were asked for.
-    #[error(transparent)]
-    Numa(#[from] NumaError),
-    /// The system refused.
-    #[error(transparent)]
-    System(#[from] SystemError),
-}
-
-impl GrowError {
-    /// What the system said, or the error number that says it best.
-    pub fn errno(&self) -> Errno {
-        match self {
-            GrowError::NoRoom { source, .. } | GrowError::Helper { source, .. } => *source,
-            GrowError::FileSizeLimit { .. } => Errno::FBIG,
-            GrowError::SizeFixed { .. } => Errno::NOSPC,
-            GrowError::Misaligned { .. } => Errno::INVAL,
-            GrowError::GivenUp { .. } => Errno::CANCELED,
-            GrowError::NotSupported { .. } => Errno::OPNOTSUPP,
-            GrowError::MemoryLimit { no_memory, .. } => no_memory.source,
-            GrowError::HelperKilled { .. } | GrowError::Small(_) => Errno::NOMEM,
-            GrowError::Numa(
-                NumaError::Refused { source, .. } | NumaError::Forbidden { source, .. },
-            ) => *source,
-            GrowError::Numa(_) => Errno::INVAL,
-            GrowError::System(error) => error.source,
-        }
-    }
-}
 
 /// Bytes of a file, from one size to a larger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +37,7 @@ pub(crate) struct Taking<'a> {
     pub helper: Option<&'a GrowthHelper>,
     /// Asked between steps.
     pub is_wanted: &'a (dyn Fn() -> bool + Sync),
-    /// Told after each step, with the bytes that a whole step has.
+    /// Told after each step, with its bytes.
     pub step_done: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -225,12 +76,28 @@ impl Backing {
                 .map_err(|error| self.helper_error(file, spans, error)),
             // Where the kernel is told per thread, it is told in a thread that does nothing else.
             None if self.kind == BackingKind::Hugetlbfs && self.memory.numa.is_some() => {
-                let reserve = || self.reserve_placed(file, spans, taking);
-                let ended = std::thread::scope(|scope| scope.spawn(reserve).join());
-                ended.unwrap_or(Err(SystemError::on("grow", &self.path)(Errno::CANCELED).into()))
+                self.reserve_in_thread(file, spans, taking)
             }
             None => self.reserve_placed(file, spans, taking),
         }
+    }
+
+    fn reserve_in_thread(
+        &self,
+        file: BorrowedFd<'_>,
+        spans: &[Span],
+        taking: Taking<'_>,
+    ) -> Result<(), GrowError> {
+        let refused = SystemError::on("start a thread to grow", &self.path);
+        std::thread::scope(|scope| {
+            let reserve = || self.reserve_placed(file, spans, taking);
+            // What `Scope::spawn` does without a thread is panic.
+            let thread = std::thread::Builder::new().spawn_scoped(scope, reserve);
+            let thread = thread
+                .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+            let ended = thread.join();
+            ended.unwrap_or(Err(SystemError::on("grow", &self.path)(Errno::CANCELED).into()))
+        })
     }
 
     /// Reserves in this very thread.
@@ -242,8 +109,10 @@ impl Backing {
     ) -> Result<(), GrowError> {
         place_thread(self, self.memory.numa)?;
         spans.iter().try_for_each(|span| {
-            let mut go_on = |_| {
-                (taking.step_done)(STEP_BYTES);
+            let mut told_bytes = span.from_bytes;
+            let mut go_on = |reached_bytes| {
+                (taking.step_done)(reached_bytes - told_bytes);
+                told_bytes = reached_bytes;
                 if (taking.is_wanted)() {
                     ControlFlow::Continue(())
                 } else {
@@ -298,9 +167,9 @@ impl Backing {
         let last = spans.last().map_or((0, 0), |span| (span.from_bytes, span.to_bytes));
         let (path, (from_bytes, to_bytes)) = (self.path.clone(), last);
         let source = match error {
-            HelperError::Refused { span, source } => {
-                let refused = spans.get(span).map_or(last, |it| (it.from_bytes, it.to_bytes));
-                return self.grow_error(file, refused.0, refused.1, source);
+            HelperError::Refused { span, call, source } => {
+                let span = spans.get(span).map_or(last, |it| (it.from_bytes, it.to_bytes));
+                return self.refused_call(file, span, (call, source));
             }
             HelperError::GivenUp => {
                 return GrowError::GivenUp { path, to_bytes, reached_bytes: from_bytes };
@@ -313,6 +182,25 @@ impl Backing {
             HelperError::Silent => Errno::PROTO,
         };
         GrowError::Helper { path, to_bytes, reason: error.to_string(), source }
+    }
+
+    /// What this process would have said had it called itself.
+    // r[impl resources.growth-refused]
+    fn refused_call(
+        &self,
+        file: BorrowedFd<'_>,
+        (from_bytes, to_bytes): (u64, u64),
+        (call, source): (RefusedCall, Errno),
+    ) -> GrowError {
+        match call {
+            RefusedCall::Reserve => self.grow_error(file, from_bytes, to_bytes, source),
+            RefusedCall::Place => refused_nodes(self, self.memory.numa, source).into(),
+            RefusedCall::Map => self.unmapped(to_bytes, source.to_string(), source),
+        }
+    }
+
+    fn unmapped(&self, to_bytes: u64, reason: String, source: Errno) -> GrowError {
+        GrowError::Unmapped { path: self.path.clone(), to_bytes, reason, source }
     }
 
     /// Gives back what was reserved and is not used by anybody: a failure left it, or a process died
@@ -415,7 +303,12 @@ impl Backing {
         // A page beyond the end of the file cannot be touched.
         self.lengthen(file, to_bytes)?;
         let filler = Filler::new(file, self, to_bytes);
-        filler.map(Some).map_err(|errno| self.grow_error(file, from_bytes, to_bytes, errno))
+        filler.map(Some).map_err(|error| match error {
+            FillError::Map(_) | FillError::Region(_) => {
+                self.unmapped(to_bytes, error.to_string(), error.errno())
+            }
+            FillError::Advise(errno) => self.grow_error(file, from_bytes, to_bytes, errno),
+        })
     }
 
     fn reserve_step(

@@ -18,9 +18,9 @@ fn the_word_in_brackets_is_the_one_that_holds() {
 fn smaps_are_read_for_one_mapping_alone() {
     let smaps = "7f00-7f10 r--s 0 00:1a 5 /x\nShmemPmdMapped:    2048 kB\nVmFlags: rd\n\
                  7f20-7f30 r--s 0 00:1a 5 /x\nRss: 4 kB\nShmemPmdMapped:     4096 kB\nVmFlags: rd\n";
-    assert_eq!(shmem_huge_bytes(smaps, "7f00-"), 2 << 20);
-    assert_eq!(shmem_huge_bytes(smaps, "7f20-"), 4 << 20);
-    assert_eq!(shmem_huge_bytes(smaps, "7f40-"), 0);
+    assert_eq!(shmem_huge_bytes(smaps.as_bytes(), "7f00-").unwrap(), 2 << 20);
+    assert_eq!(shmem_huge_bytes(smaps.as_bytes(), "7f20-").unwrap(), 4 << 20);
+    assert_eq!(shmem_huge_bytes(smaps.as_bytes(), "7f40-").unwrap(), 0);
 }
 
 // r[verify pool-memory.huge-refused]
@@ -74,13 +74,40 @@ fn what_a_mount_gives_is_asked_and_what_came_is_measured() {
     let (from_bytes, to_bytes) = (1 << 20, 15 << 20);
     let backing = backing.with_memory(asking(HugePages::Try));
     backing.reserve(&file, from_bytes, to_bytes).unwrap();
-    let (huge_bytes, expected_bytes) =
-        measure_huge(&file, &backing, (from_bytes, to_bytes)).unwrap();
-    assert_eq!(expected_bytes, 12 << 20);
-    if huge_bytes == expected_bytes {
+    // One step, and so never given up.
+    let measured = measure_huge(&file, &backing, (from_bytes, to_bytes), &|| false);
+    let HugeBytes { found, expected } = measured.unwrap().unwrap();
+    assert_eq!(expected, 12 << 20);
+    if found == expected {
         return;
     }
     // That is what the system had left, and is for the host to tell.
-    println!("only {huge_bytes} bytes came in huge pages");
-    assert!(huge_bytes < expected_bytes);
+    println!("only {found} bytes came in huge pages");
+    assert!(found < expected);
+}
+
+// r[verify pool-memory.huge-look]
+#[test]
+fn a_look_at_huge_pages_keeps_no_tables_and_is_given_up_between_two_steps() {
+    let scratch = Scratch::on_tmpfs();
+    let (directory, _lock) = scratch.locked();
+    let file = directory.create_file(AreaFile::Pool).unwrap();
+    let backing = Backing::detect(&file, &scratch.file("pool")).unwrap();
+    let to_bytes = 2 * STEP_BYTES + huge_page_bytes();
+    backing.reserve(&file, 0, to_bytes).unwrap();
+    let asked = std::cell::Cell::new(0);
+    let is_wanted = |until| {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let path = scratch.file("pool");
+        let is_mapped = smaps.lines().any(|line| line.ends_with(path.to_str().unwrap()));
+        assert!(!is_mapped, "between two steps nothing of it is mapped");
+        asked.set(asked.get() + 1);
+        asked.get() < until
+    };
+    let measure = |until| measure_huge(&file, &backing, (0, to_bytes), &|| is_wanted(until));
+    let whole = measure(u32::MAX).unwrap().unwrap();
+    assert_eq!((whole.expected, asked.take()), (to_bytes, 2));
+    assert!(whole.found <= whole.expected);
+    assert_eq!((measure(2).unwrap(), asked.take()), (None, 2));
+    assert_eq!((measure(1).unwrap(), asked.take()), (None, 1));
 }

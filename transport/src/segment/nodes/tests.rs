@@ -48,8 +48,8 @@ fn what_does_not_move_with_a_policy_is_refused() {
 #[test]
 fn who_may_not_place_memory_is_told_what_that_takes() {
     let device = Backing::fixed_for_tests(8192);
-    let said = refused(&device, Some(numa("bind:0")), Errno::PERM).to_string();
+    let said = refused_nodes(&device, Some(numa("bind:0")), Errno::PERM).to_string();
     assert!(said.contains("bind:0") && said.contains("CAP_SYS_NICE"), "{said}");
-    let said = refused(&device, None, Errno::NOMEM).to_string();
+    let said = refused_nodes(&device, None, Errno::NOMEM).to_string();
     assert!(said.contains("default") && !said.contains("CAP_SYS_NICE"), "{said}");
 }

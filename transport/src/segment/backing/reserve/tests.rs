@@ -1,5 +1,6 @@
 use super::*;
 use crate::memory::MemoryOptions;
+use crate::segment::NumaError;
 use crate::segment::tests::{Scratch, assert_success, can_unshare, child_task, run_alone};
 use crate::segment::{AreaFile, BackingKind, FakeBacking};
 use rustix::process::{Resource, Rlimit};
@@ -204,4 +205,79 @@ fn huge_pages_count_whole_where_memory_is_asked_for() {
     assert_eq!(backing.taken_bytes(&span(4096, page_bytes + 4096)), 2 * page_bytes);
     assert_eq!(backing.taken_bytes(&span(page_bytes, 2 * page_bytes)), page_bytes);
     assert_eq!(backing.taken_bytes(&span(4096, 4096)), 0);
+}
+
+/// A file that is told to be on hugetlbfs, with a policy: what reserves there does so in a thread.
+fn placed(backing: Backing) -> Backing {
+    let memory = MemoryOptions { numa: "bind:0".parse().ok(), ..MemoryOptions::default() };
+    Backing { kind: BackingKind::Hugetlbfs, ..backing }.with_memory(memory)
+}
+
+// r[verify resources.growth-refused]
+#[test]
+fn what_a_helper_was_refused_is_told_as_the_hosts_own() {
+    let scratch = Scratch::on_tmpfs();
+    let (file, backing) = pool(&scratch);
+    let backing = placed(backing);
+    let spans = [Span { from_bytes: 0, to_bytes: 8192 }];
+    let told = |call, source| {
+        let refused = HelperError::Refused { span: 0, call, source };
+        backing.helper_error(file.as_fd(), &spans, refused)
+    };
+    let forbidden = told(RefusedCall::Place, Errno::PERM);
+    assert!(matches!(forbidden, GrowError::Numa(NumaError::Forbidden { .. })), "{forbidden}");
+    assert!(forbidden.to_string().contains("CAP_SYS_NICE"), "{forbidden}");
+    let unmapped = told(RefusedCall::Map, Errno::NOMEM);
+    assert!(matches!(unmapped, GrowError::Unmapped { to_bytes: 8192, .. }), "{unmapped}");
+    let no_room = told(RefusedCall::Reserve, Errno::NOMEM);
+    assert!(matches!(no_room, GrowError::NoRoom { .. }), "{no_room}");
+}
+
+/// No mapping of a MiB more than there is.
+fn limit_address_space() {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    let limit = Some(pages * rustix::param::page_size() as u64 + (1 << 20));
+    let limit = Rlimit { current: limit, maximum: limit };
+    rustix::process::setrlimit(Resource::As, limit).unwrap();
+}
+
+// r[verify resources.growth-refused]
+#[test]
+fn a_limit_on_mappings_is_told_as_one_and_not_as_a_lack_of_room() {
+    const TEST: &str = "segment::backing::reserve::tests::\
+         a_limit_on_mappings_is_told_as_one_and_not_as_a_lack_of_room";
+    if child_task().is_none() {
+        return assert_success(&run_alone(TEST, "limit", &[]));
+    }
+    let scratch = Scratch::on_tmpfs();
+    let (file, backing) = pool(&scratch);
+    let memory = MemoryOptions { prefault: true, ..MemoryOptions::default() };
+    let populated = backing.clone().with_memory(memory);
+    let placed = placed(backing);
+    limit_address_space();
+    let unmapped = populated.reserve(&file, 0, 16 << 20).unwrap_err();
+    assert!(matches!(unmapped, GrowError::Unmapped { source: Errno::NOMEM, .. }), "{unmapped}");
+    assert!(unmapped.to_string().contains("ulimit -v"), "{unmapped}");
+    // Nor is there a stack for the thread that would reserve on hugetlbfs.
+    let spans = [Span { from_bytes: 0, to_bytes: 4096 }];
+    let refused = placed.take_spans(file.as_fd(), &spans, Taking::by(None)).unwrap_err();
+    let GrowError::System(refused) = &refused else { panic!("{refused}") };
+    assert_eq!(refused.operation, "start a thread to grow");
+}
+
+// r[verify pool-memory.progress]
+#[test]
+fn each_step_is_told_with_its_bytes() {
+    let scratch = Scratch::on_tmpfs();
+    let (file, backing) = pool(&scratch);
+    let told = std::sync::Mutex::new(Vec::new());
+    let step_done = |bytes| told.lock().unwrap().push(bytes);
+    let taking = Taking { step_done: &step_done, ..Taking::by(None) };
+    let spans = [
+        Span { from_bytes: 4096, to_bytes: STEP_BYTES + 12_288 },
+        Span { from_bytes: STEP_BYTES + 16_384, to_bytes: STEP_BYTES + 20_480 },
+    ];
+    backing.take_spans(file.as_fd(), &spans, taking).unwrap();
+    assert_eq!(*told.lock().unwrap(), [STEP_BYTES, 8192, 4096]);
 }

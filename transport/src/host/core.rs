@@ -21,8 +21,9 @@ use std::mem::size_of;
 use std::time::Instant;
 use zerocopy::{FromBytes, IntoBytes, little_endian as le};
 
-/// Fewest retired slots that are looked up in the lease tables together, where no slot is short.
-pub(super) const LIMBO_BATCH: usize = 64;
+/// Fewest retired slots that are looked up in the lease tables together, where no slot is short. A look interrupts
+/// the cores on which guests run, for some ten microseconds.
+pub(super) const LIMBO_BATCH: usize = 512;
 /// Most of them: what waits is of no use to anybody.
 const LIMBO_BATCH_MAX: usize = 4096;
 /// Words of lease tables that a look may read for each slot that it serves, before it waits for more of

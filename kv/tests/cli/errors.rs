@@ -1,6 +1,7 @@
 //! Wrong paths, wrong values, what stands where a segment should be.
 
 use crate::rig::{Host, Space, call, names, run, write};
+use onecopy_transport::format::FORMAT_VERSION;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 
@@ -57,10 +58,11 @@ fn another_format_version_is_refused_by_everybody_and_stays() {
     control.write_all_at(&99u64.to_le_bytes(), 8).unwrap();
     let before = names(&segment);
     for command in ["serve", "inspect", "destroy"] {
-        call(&[command, "--segment", &segment]).refused(3, &["format version 99", "reads 2"]);
+        let reads = format!("reads {FORMAT_VERSION}");
+        call(&[command, "--segment", &segment]).refused(3, &["format version 99", &reads]);
     }
     assert_eq!(names(&segment), before);
-    control.write_all_at(&1u64.to_le_bytes(), 8).unwrap();
+    control.write_all_at(&FORMAT_VERSION.to_le_bytes(), 8).unwrap();
     assert_eq!(Host::start(&segment, &[]).guest(&["get", "k"]).done().text(), "hello");
 }
 

@@ -76,8 +76,9 @@ fn a_suspect_that_goes_on_in_time_has_lost_nothing() {
     let mut host = TestHost::with(&segment, |options| options.suspect_after_intervals = 25);
     let mut other = Peer::attached(PEER, segment.path(), "writer");
     let mut guest = Peer::attached(PEER, segment.path(), "writer");
-    guest.ok("store 1 5000");
-    guest.ok("hold 1");
+    // Not one of the keys of the load, which expects lengths of its own.
+    guest.ok("store 501 5000");
+    guest.ok("hold 501");
     guest.ok("reserve 30000 2");
     guest.ok("load 5 100");
     guest.stop();
@@ -85,7 +86,7 @@ fn a_suspect_that_goes_on_in_time_has_lost_nothing() {
         HostEvent::Suspected { serial } if serial == guest.serial() => Some(()),
         _ => None,
     });
-    other.ok("delete 1");
+    other.ok("delete 501");
     use_all_room(&mut other, 1000);
     guest.go_on();
     host.wait_event("cleared", |event| match *event {
@@ -95,8 +96,8 @@ fn a_suspect_that_goes_on_in_time_has_lost_nothing() {
     let figures = guest.ok("load_stop");
     assert_eq!(figures.split(' ').nth(2), Some("0"), "mismatches in {figures}");
     assert_eq!(guest.ok("check"), "1");
-    guest.ok("publish 2");
-    assert_ne!(other.ok("get 2"), "miss");
+    guest.ok("publish 502");
+    assert_ne!(other.ok("get 502"), "miss");
     host.assert_clean();
 }
 

@@ -7,16 +7,13 @@
 //! caller an interrupt of each core on which such a process runs.
 
 use rustix::io::Errno;
-use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
+use rustix::thread::{MembarrierCommand, membarrier};
 
-/// Whether [`fence_everyone`] works here. Where it does it goes on to, until a filter for system calls is
-/// put on this process.
+/// Whether [`fence_everyone`] may be relied on here: nowhere, until it is known why the test that races it
+/// beside others has seen rounds without a fence. So every reader fences itself.
 #[must_use]
 pub fn is_available() -> bool {
-    let needed = MembarrierQuery::GLOBAL
-        | MembarrierQuery::GLOBAL_EXPEDITED
-        | MembarrierQuery::REGISTER_GLOBAL_EXPEDITED;
-    membarrier_query().contains(needed) && fence_everyone().is_ok()
+    false
 }
 
 /// Has the threads of this process carry out the fences of [`fence_everyone`], whoever calls it. For the
